@@ -1,0 +1,1 @@
+"""The pure core: standard library only, aware instants only, ``now`` always passed in."""

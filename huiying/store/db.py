@@ -1,0 +1,189 @@
+"""Opening the store and running one transaction per decision.
+
+``Store.transaction`` gives a ``Tx``: the connection, the instant of the decision (``now``) and the audit buffer, whose
+entries are chained and written last, with the head row locked for as short a time as possible.
+SQLite: WAL, ``synchronous=FULL``, ``BEGIN IMMEDIATE``. PostgreSQL: the database's clock is ``now``.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection, Engine
+from sqlalchemy.exc import DBAPIError, OperationalError
+
+from huiying.crash import crash_point
+from huiying.domain.audit import GENESIS, link
+from huiying.domain.errors import Unavailable
+from huiying.store.tables import audit, audit_head
+from huiying.store.types import from_micros
+
+_SQLITE_PRAGMAS = (
+    "PRAGMA journal_mode=WAL",
+    "PRAGMA synchronous=FULL",
+    "PRAGMA foreign_keys=ON",
+    "PRAGMA busy_timeout=10000",
+)
+
+
+@dataclass
+class Tx:
+    """One open transaction: all of it is committed, or nothing is."""
+
+    conn: Connection
+    now: datetime
+    actor: str
+    entries: list[tuple[str, str, Any]] = field(default_factory=list)
+
+    def audit(self, action: str, subject: str, payload: Any) -> None:  # noqa: ANN401 - any JSON value
+        """Note a change for the chain; written when the transaction ends."""
+        self.entries.append((action, subject, payload))
+
+    def all(self, statement: sa.Executable, params: Any = None) -> list[Any]:  # noqa: ANN401 - rows
+        """Every row of a query."""
+        return list(self.conn.execute(statement, params).all())
+
+    def one(self, statement: sa.Executable) -> Any | None:  # noqa: ANN401 - a row
+        """The first row or None."""
+        return self.conn.execute(statement).first()
+
+    def value(self, statement: sa.Executable) -> Any:  # noqa: ANN401 - a scalar
+        """The first column of the first row or None."""
+        return self.conn.execute(statement).scalar()
+
+    def run(self, statement: sa.Executable, params: Any = None) -> sa.CursorResult[Any]:  # noqa: ANN401 - any parameters
+        """Execute a change."""
+        return self.conn.execute(statement, params)  # type: ignore[return-value]
+
+
+class Store:
+    """The database behind every use case; cheap to share between threads, never between forked processes."""
+
+    def __init__(self, engine: Engine, host_now: Callable[[], datetime], *, fixed_clock: bool = False) -> None:
+        self.engine = engine
+        self._host_now = host_now
+        self._ask_database = engine.dialect.name == "postgresql" and not fixed_clock
+
+    @property
+    def is_sqlite(self) -> bool:
+        """True for SQLite."""
+        return self.engine.dialect.name == "sqlite"
+
+    def now(self, conn: Connection | None = None) -> datetime:
+        """The instant that decides: the database's on PostgreSQL, the host's (or a test's) otherwise."""
+        if not self._ask_database:
+            return self._host_now()
+        if conn is None:
+            with self.engine.connect() as fresh:
+                return self.now(fresh)
+        micros = conn.exec_driver_sql("SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint").scalar_one()
+        return from_micros(int(micros))
+
+    @contextmanager
+    def transaction(self, actor: str, crash: str = "") -> Iterator[Tx]:
+        """A writing transaction; ``crash`` is the prefix of its crash points (``<crash>_before_commit`` …)."""
+        with self._connection("BEGIN IMMEDIATE") as conn:
+            tx = Tx(conn, self.now(conn), actor)
+            yield tx
+            if tx.entries:
+                append_audit(conn, tx.now, actor, tx.entries)
+            if crash:
+                crash_point(f"{crash}_before_commit")
+            conn.commit()
+        if crash:
+            crash_point(f"{crash}_after_commit")
+
+    @contextmanager
+    def reading(self) -> Iterator[Tx]:
+        """A consistent snapshot for reading; whatever is written in it is rolled back."""
+        with self._connection("BEGIN") as conn:
+            if not self.is_sqlite:
+                conn.exec_driver_sql("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
+            yield Tx(conn, self.now(conn), "")
+
+    @contextmanager
+    def _connection(self, begin: str) -> Iterator[Connection]:
+        try:
+            with self.engine.connect() as conn:
+                if self.is_sqlite:
+                    conn.exec_driver_sql(begin)
+                try:
+                    yield conn
+                except BaseException:
+                    _roll_back(conn)
+                    raise
+        except OperationalError as error:
+            raise unavailable(error) from error
+        except DBAPIError as error:
+            if error.connection_invalidated:
+                raise unavailable(error) from error
+            raise
+
+    def close(self) -> None:
+        """Give back every connection."""
+        self.engine.dispose()
+
+
+def _roll_back(conn: Connection) -> None:
+    try:
+        conn.rollback()
+    except DBAPIError:
+        # SQLite has already rolled back by itself (disk full, I/O error); the connection is not used again.
+        conn.invalidate()
+
+
+def unavailable(error: DBAPIError) -> Unavailable:
+    """The sentence for a store that cannot answer now."""
+    text = str(error.orig).lower()
+    if "disk is full" in text or "no space left" in text:
+        failure = Unavailable("磁盘空间已满:本次操作未写入,已有数据完好。请清理磁盘后重试。", disk_full=True)
+        failure.status = 507
+        return failure
+    return Unavailable("数据库暂时不可用:本次操作未写入。请稍后重试;若持续出现,请联系系统管理员。")
+
+
+def append_audit(conn: Connection, now: datetime, actor: str, entries: list[tuple[str, str, Any]]) -> None:
+    """Chain the entries onto the head; the head row is locked until the transaction ends."""
+    crash_point("audit_before_head")
+    statement = sa.select(audit_head.c.seq, audit_head.c.hash).where(audit_head.c.one == 1).with_for_update()
+    row = conn.execute(statement).first()
+    seq, previous = (row.seq, row.hash) if row else (0, GENESIS)
+    rows = []
+    for action, subject, payload in entries:
+        seq += 1
+        made = link(seq, now, actor, action, subject, payload, previous)
+        previous = made.hash
+        rows.append(
+            {
+                "seq": seq, "at": now, "actor": actor, "action": action, "subject": subject, "payload": made.payload,
+                "payload_hash": made.payload_hash, "prev_hash": made.prev_hash, "hash": made.hash,
+            }
+        )
+    conn.execute(audit.insert(), rows)
+    if row is None:
+        conn.execute(audit_head.insert().values(one=1, seq=seq, hash=previous))
+    else:
+        conn.execute(audit_head.update().where(audit_head.c.one == 1).values(seq=seq, hash=previous))
+
+
+def open_engine(url: str, pool_size: int = 8) -> Engine:
+    """An engine with the pragmas that lose no acknowledged commit. ``url`` is a SQLAlchemy address."""
+    if url.startswith("sqlite"):
+        engine = sa.create_engine(url, pool_size=pool_size, max_overflow=8, pool_timeout=15)
+        sa.event.listen(engine, "connect", _prepare_sqlite)
+        return engine
+    if url.startswith("postgresql://"):
+        url = "postgresql+psycopg://" + url.removeprefix("postgresql://")
+    return sa.create_engine(url, pool_size=pool_size, max_overflow=8, pool_timeout=15, pool_pre_ping=True)
+
+
+def _prepare_sqlite(connection: sqlite3.Connection, _record: object) -> None:
+    connection.isolation_level = None  # we say BEGIN IMMEDIATE ourselves
+    for pragma in _SQLITE_PRAGMAS:
+        connection.execute(pragma)
