@@ -16,6 +16,25 @@ AUTHORITATIVE_RELEASE = "authoritative_release"
 PRESS_CONFERENCE = "press_conference"
 AUTHORITATIVE_RESPONSE = "authoritative_response"
 
+#: What can stop a clock; a pack's ``satisfied_by`` names these and nothing else.
+MILESTONES = (AUTHORITATIVE_RELEASE, PRESS_CONFERENCE, AUTHORITATIVE_RESPONSE)
+
+#: The due time of a clock that a superior's notice sets.
+NOTICE_DUE = "notice.due_at"
+
+#: What a document may demand of the content, with the words that a duty officer reads.
+CONTENT_RULES = {
+    "no_repost": "不得以转载工作动态、新闻报道、评论文章等充当回应内容",
+    "substantive": "回应内容不敷衍",
+}
+
+#: What a document attaches to a missed limit; a person decides, never the system.
+MEASURES = {
+    "circular_criticism": "通报批评",
+    "admonitory_talk": "约谈",
+    "joint_accountability": "会同监察机关追责",
+}
+
 
 @dataclass(frozen=True, slots=True)
 class Selector:
@@ -74,6 +93,8 @@ class ClockRule:
     ``satisfied_by`` lists publication milestones (rule ids) that count; see ``huiying.domain.evidence``.
     ``repeat_every`` None on a ``continuous_release`` rule: an interval set by the office makes an internal clock.
     ``limit_from`` "notice.due_at": the due time comes from a superior's notice.
+    ``responsible_stated`` False: the body is our inference, the document does not name one.
+    ``policy`` names an escalation policy; "" lets the policy that applies to the rule id count.
     """
 
     pack_id: str
@@ -95,6 +116,7 @@ class ClockRule:
     rows: tuple[str, ...] = ()
     policy: str = ""
     note: str = ""
+    responsible_stated: bool = True
 
 
 @dataclass(frozen=True, slots=True)
