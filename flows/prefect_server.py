@@ -2,11 +2,12 @@
 
 Nothing here imports Prefect: the supervisor needs these settings before any child exists.
 
-CSRF protection is on. The SDK needs nothing for it: each client fetches a token from `/api/csrf-token` before its first
-change and again when it has expired (one hour). A raw REST caller must do the same, and basic authentication is asked
-for on top: `GET /api/csrf-token?client=<any id>` answers `{"token": ...}`, and every POST, PUT, PATCH and DELETE then
-carries the headers `Prefect-Csrf-Client: <that id>` and `Prefect-Csrf-Token: <token>`, otherwise 403; reading with
-`POST .../filter` counts as a change here. 401 is said before 403, and only `/api/health` and `/api/ready` are open.
+CSRF protection is on. The SDK needs nothing for it: every client context fetches a token from `/api/csrf-token` before
+its first change (seen: one such request, with a small write, per flow run). A raw REST caller must do the same on top of
+basic authentication: `GET /api/csrf-token?client=<any id>` answers `{"token": ...}`, good for an hour, and each POST,
+PUT, PATCH and DELETE then carries `Prefect-Csrf-Client: <that id>` and `Prefect-Csrf-Token: <token>`; reading with
+`POST .../filter` counts as a change. Without them it is refused with 403 before anybody looks at the credentials; reads
+without credentials get 401, and only `/api/health` and `/api/ready` are open.
 """
 
 import contextlib
