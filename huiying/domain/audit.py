@@ -74,12 +74,26 @@ def link(seq: int, at: datetime, actor: str, action: str, subject: str, payload:
     text = canonical(payload)
     payload_hash = hashlib.sha256(text.encode()).hexdigest()
     return AuditEntry(
-        seq, at, actor, action, subject, text, payload_hash, prev_hash,
+        seq,
+        at,
+        actor,
+        action,
+        subject,
+        text,
+        payload_hash,
+        prev_hash,
         entry_hash(seq, at, actor, action, subject, payload_hash, prev_hash),
     )
 
 
 def entry_hash(seq: int, at: datetime, actor: str, action: str, subject: str, payload_hash: str, prev_hash: str) -> str:  # noqa: PLR0913
     """The hash of a link; ``prev_hash`` is hex."""
-    head = {"seq": seq, "at": rfc3339(at), "actor": actor, "action": action, "subject": subject, "payload_hash": payload_hash}
+    head = {
+        "seq": seq,
+        "at": rfc3339(at),
+        "actor": actor,
+        "action": action,
+        "subject": subject,
+        "payload_hash": payload_hash,
+    }
     return hashlib.sha256(b"\x01" + bytes.fromhex(prev_hash) + canonical(head).encode()).hexdigest()

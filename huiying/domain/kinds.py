@@ -7,14 +7,15 @@ Every value is a lower-case ASCII word used unchanged in the database, JSON and 
 from __future__ import annotations
 
 from enum import StrEnum
+from typing import Self
 
 
 class Word(StrEnum):
-    """A vocabulary whose members carry their Chinese reading."""
+    """A vocabulary whose members carry their Chinese reading; looking one up takes the value alone."""
 
     zh: str
 
-    def __new__(cls, value: str, zh: str) -> Word:
+    def __new__(cls, value: str, zh: str = "") -> Self:
         member = str.__new__(cls, value)
         member._value_ = value
         member.zh = zh

@@ -59,7 +59,7 @@ class Tx:
 
     def run(self, statement: sa.Executable, params: Any = None) -> sa.CursorResult[Any]:  # noqa: ANN401 - any parameters
         """Execute a change."""
-        return self.conn.execute(statement, params)  # type: ignore[return-value]
+        return self.conn.execute(statement, params)
 
 
 class Store:
@@ -161,8 +161,15 @@ def append_audit(conn: Connection, now: datetime, actor: str, entries: list[tupl
         previous = made.hash
         rows.append(
             {
-                "seq": seq, "at": now, "actor": actor, "action": action, "subject": subject, "payload": made.payload,
-                "payload_hash": made.payload_hash, "prev_hash": made.prev_hash, "hash": made.hash,
+                "seq": seq,
+                "at": now,
+                "actor": actor,
+                "action": action,
+                "subject": subject,
+                "payload": made.payload,
+                "payload_hash": made.payload_hash,
+                "prev_hash": made.prev_hash,
+                "hash": made.hash,
             }
         )
     conn.execute(audit.insert(), rows)

@@ -412,8 +412,18 @@ timed_action = Table(
     _text("owner", 80),
     Column("flow_run_id", String(40)),
     _text("history", 12),  # how the run reached Prefect: "" not yet, prefect, owed, backfilled
-    Index("ix_timed_action_pending", "due_at", sqlite_where=sa.text("state = 'pending'"), postgresql_where=sa.text("state = 'pending'")),
-    Index("ix_timed_action_owed", "id", sqlite_where=sa.text("history = 'owed'"), postgresql_where=sa.text("history = 'owed'")),
+    Index(
+        "ix_timed_action_pending",
+        "due_at",
+        sqlite_where=sa.text("state = 'pending'"),
+        postgresql_where=sa.text("state = 'pending'"),
+    ),
+    Index(
+        "ix_timed_action_owed",
+        "id",
+        sqlite_where=sa.text("history = 'owed'"),
+        postgresql_where=sa.text("history = 'owed'"),
+    ),
     Index(None, "incident_id", "state"),
     Index(None, "clock_id", "state"),
 )
@@ -445,7 +455,12 @@ delivery = Table(
     Column("fallback_of", String(40)),
     _int("ordinal", 1),
     Column("detail", Json, nullable=False, default=dict, server_default="{}"),
-    Index("ix_delivery_visible", "visible_at", sqlite_where=sa.text("state IN ('pending','sending')"), postgresql_where=sa.text("state IN ('pending','sending')")),
+    Index(
+        "ix_delivery_visible",
+        "visible_at",
+        sqlite_where=sa.text("state IN ('pending','sending')"),
+        postgresql_where=sa.text("state IN ('pending','sending')"),
+    ),
     Index(None, "action_id"),
     Index(None, "incident_id"),
     Index(None, "person_id", "state"),
