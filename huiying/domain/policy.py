@@ -31,8 +31,8 @@ HOUSE_CLOCKS = frozenset({INTERNAL, TASK})
 class Step:
     """One step of a policy.
 
-    ``trigger`` says what ``value`` means: ``start`` (None: one message per incident, not per clock), ``after`` the start,
-    ``share`` of the limit gone (0 to 1), time ``left``, and time past a ``breach`` (zero: at once).
+    ``trigger`` says what ``value`` means: ``start`` (None: one message per incident, not per clock), time ``after`` the
+    start, ``share`` of the limit gone (0 to 1), time ``left``, and time past a ``breach`` (zero: at once).
     ``when: unacknowledged`` stops at an acknowledgement of the step ``of`` ("" = this step itself), until that
     acknowledgement is ``ack_expires`` old. ``repeat_every`` None: said once.
     """
