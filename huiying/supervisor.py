@@ -232,32 +232,36 @@ class Supervisor:
         child.process = process
         child.status = replace(child.status, state=ChildState.STARTING, pid=process.pid, starts=child.status.starts + 1)
         self._say(f"{child.spec.name} 已启动（进程 {process.pid}）")
-        self._in_thread(child, "output", self._relay_output, process)
-        self._in_thread(child, "end", self._await_end, process)
+        relay = self._in_thread(child, "output", self._relay_output, process)
+        self._in_thread(child, "end", self._await_end, process, relay)
         if child.spec.ready is None:
             self._note_ready(child)
         else:
-            self._in_thread(child, "probe", self._await_ready, process)
+            self._in_thread(child, "probe", self._await_ready, process, child.gone)
 
     def _in_thread(
-        self, child: _Child, purpose: str, target: Callable[..., None], process: subprocess.Popen[bytes]
-    ) -> None:
+        self, child: _Child, purpose: str, target: Callable[..., None], *arguments: object
+    ) -> threading.Thread:
         name = f"{child.spec.name}-{purpose}"
-        threading.Thread(target=target, args=(child, process, child.gone), name=name, daemon=True).start()
+        thread = threading.Thread(target=target, args=(child, *arguments), name=name, daemon=True)
+        thread.start()
+        return thread
 
-    def _relay_output(self, child: _Child, process: subprocess.Popen[bytes], _gone: threading.Event) -> None:
+    def _relay_output(self, child: _Child, process: subprocess.Popen[bytes]) -> None:
         if process.stdout is None:
             return
         with process.stdout as stream:
             while line := stream.readline(LONGEST_LINE_BYTES):
                 self._write(child.spec.name, line.decode("utf-8", errors="replace").rstrip("\r\n"))
 
-    def _await_end(self, child: _Child, process: subprocess.Popen[bytes], gone: threading.Event) -> None:
+    def _await_end(self, child: _Child, process: subprocess.Popen[bytes], relay: threading.Thread) -> None:
         # Looking without reaping keeps the number taken, so that killing the rest of the group cannot hit a stranger.
         os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
         _signal_group(process.pid, signal.SIGKILL)
         exit_code = process.wait()
-        gone.set()
+        child.gone.set()
+        # Its last words come before the news of its end; a stray process that still holds the pipe is not waited for.
+        relay.join(timeout=1.0)
         self._events.put(_Ended(child, process, exit_code))
 
     def _await_ready(self, child: _Child, process: subprocess.Popen[bytes], gone: threading.Event) -> None:
