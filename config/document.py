@@ -8,7 +8,7 @@ none of our files needs them, and aliases are how a small file becomes a large t
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import date, time, timedelta
@@ -492,3 +492,20 @@ def read_document(file: str, data: bytes, build: Callable[[Form, Section], T]) -
     with form.reading():
         built = build(form, form.section(parse_yaml(data)))
     return (None if form.findings else built), sorted(set(form.findings))
+
+
+def read_path(path: Path, build: Callable[[Form, Section], T]) -> tuple[T | None, list[Finding]]:
+    """Read one file with ``build``; see ``read_document``."""
+    try:
+        data = read_bytes(path)
+    except Unreadable as error:
+        return None, [Finding(str(path), error.line, "", error.message_zh)]
+    return read_document(str(path), data, build)
+
+
+def expand(paths: Iterable[Path]) -> list[Path]:
+    """The files meant by a mixture of files and directories."""
+    files: list[Path] = []
+    for path in map(Path, paths):
+        files += yaml_files(path) if path.is_dir() else [path]
+    return files

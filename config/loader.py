@@ -15,7 +15,7 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
-from config.document import Finding, Form, Section, Unreadable, read_bytes, read_document, refusal, yaml_files
+from config.document import Finding, Form, Section, expand, read_document, read_path, refusal, yaml_files
 from huiying.domain.kinds import Kind, LimitStatus, Severity, TimeKind
 from huiying.domain.rules import (
     CONTENT_RULES,
@@ -107,10 +107,7 @@ def load_packs(directory: Path = RULES_DIRECTORY) -> LoadedPacks:
 
 def lint(paths: Iterable[Path], sources: Path | None = None) -> list[Finding]:
     """Find every fault in these files and directories; with ``sources``, also in their quotes."""
-    files: list[Path] = []
-    for path in map(Path, paths):
-        files += yaml_files(path) if path.is_dir() else [path]
-    return list(_read_all(files, sources).findings)
+    return list(_read_all(expand(paths), sources).findings)
 
 
 def _read_all(files: Iterable[Path], sources: Path | None) -> LoadedPacks:
@@ -138,11 +135,7 @@ def _read(path: Path, sources: Path | None) -> tuple[RulePack | None, list[Findi
             _check_source(top, pack, sources)
         return pack
 
-    try:
-        data = read_bytes(path)
-    except Unreadable as error:
-        return None, [Finding(str(path), error.line, "", error.message_zh)]
-    return read_document(str(path), data, build)
+    return read_path(path, build)
 
 
 def _build(form: Form, top: Section) -> RulePack:

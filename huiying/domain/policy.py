@@ -22,6 +22,8 @@ When = Literal["always", "unacknowledged"]
 INTERNAL = "internal"
 TASK = "task"
 WORKDAYS = "workdays"
+#: For timed rules that no other policy applies to, such as those of a new pack.
+OTHER = "other"
 
 #: Clocks of the house; they never reach the principal or the supervision office.
 HOUSE_CLOCKS = frozenset({INTERNAL, TASK})
@@ -83,11 +85,12 @@ class Policy:
 
 
 def policy_for(policies: Iterable[Policy], rule_id: str, named: str = "") -> Policy | None:
-    """The policy of a clock: the one its pack names, else the first (by id) that applies to its rule id."""
+    """The policy of a clock: the one its pack names, else one that applies to its rule id, else the one for others."""
     ordered = sorted(policies, key=lambda policy: policy.id)
     if named:
         return next((policy for policy in ordered if policy.id == named), None)
-    return next((policy for policy in ordered if rule_id in policy.applies), None)
+    wanted = (rule_id, INTERNAL) if rule_id in HOUSE_CLOCKS else (rule_id, OTHER)
+    return next((policy for word in wanted for policy in ordered if word in policy.applies), None)
 
 
 def policy_hash(policy: Policy) -> str:
