@@ -18,6 +18,7 @@ class Notice:
     ``remaining_seconds`` is due minus the moment of composing (negative when overdue; None without a due time).
     ``next_step`` says who hears next and when. ``ack_url`` and ``detail_url`` are empty when no public address is set.
     ``lines`` is used by digests (one line per clock, most urgent first); ``drill`` marks 【演练】, ``resend`` （重发）.
+    ``layout`` is "" (decided by the band), "digest" or "brief".
     ``mentions`` are the mobiles of people to mention in a group robot (never printed for others).
     """
 
@@ -48,4 +49,5 @@ class Notice:
     drill: bool = False
     resend: bool = False
     previous_failed: str = ""
+    layout: str = ""
     extra: dict[str, str] = field(default_factory=dict, compare=False)
