@@ -54,15 +54,18 @@ def attempt_within(seconds: float, now: datetime, policy: RetryPolicy, once: Cal
             return False
         return not ambiguous or (policy.retry_ambiguous and ambiguous == 1)
 
-    if policy.attempts <= 1:
-        return next_attempt()
+    first = next_attempt()
+    if policy.attempts <= 1 or not is_worth_repeating(first):
+        # Nearly every post ends here; setting tenacity up would cost a fifth of it.
+        return first
+    made = [first]
     retrying = Retrying(
         retry=retry_if_result(is_worth_repeating),
         wait=_wait,
-        stop=stop_any(stop_after_attempt(policy.attempts), stop_before_delay(seconds)),
+        stop=stop_any(stop_after_attempt(policy.attempts), stop_before_delay(seconds - (monotonic() - start))),
         retry_error_callback=_last_outcome,
     )
-    return retrying(next_attempt)
+    return retrying(lambda: made.pop() if made else next_attempt())
 
 
 def _wait(state: RetryCallState) -> float:

@@ -1,0 +1,104 @@
+"""Sealing of what lies in the database (secrets, telephone numbers, addresses) with a key that lies outside of it."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+
+from cryptography.fernet import Fernet, InvalidToken, MultiFernet
+
+_PREFIX = "enc:"
+
+
+class CannotOpen(ValueError):
+    """A sealed value was made with another key or was changed; the message is a Chinese sentence."""
+
+
+class Sealer:
+    """Seals and opens texts. The key file holds one Fernet key a line, the newest first; it is made at first use."""
+
+    def __init__(self, key_path: Path) -> None:
+        self._path = key_path
+        if not key_path.exists():
+            _create(key_path, Fernet.generate_key().decode() + "\n")
+        self._keys = _read_keys(key_path)
+        self._fernet = _combine(self._keys)
+
+    def seal(self, text: str) -> str:
+        """``enc:`` and the sealed text; two seals of one text differ."""
+        return _PREFIX + self._fernet.encrypt(text.encode()).decode()
+
+    def open(self, sealed: str) -> str:
+        """The text; raises CannotOpen."""
+        try:
+            return self._fernet.decrypt(sealed.removeprefix(_PREFIX).encode()).decode()
+        except (InvalidToken, UnicodeError):
+            raise CannotOpen("加密保存的值无法解开：密钥文件不对或内容已被改动。") from None
+
+    def rotate(self, sealed: str) -> str:
+        """The same text sealed with the newest key."""
+        return self.seal(self.open(sealed))
+
+    def add_key(self) -> None:
+        """Put a new key first; older ones stay for opening until everything has been rotated."""
+        self._write([Fernet.generate_key().decode(), *self._keys])
+
+    def drop_old_keys(self) -> None:
+        """Keep only the newest key; what was not rotated before cannot be opened any more."""
+        self._write(self._keys[:1])
+
+    def _write(self, keys: list[str]) -> None:
+        _replace(self._path, "".join(key + "\n" for key in keys))
+        self._keys = keys
+        self._fernet = _combine(keys)
+
+
+def _combine(keys: list[str]) -> MultiFernet:
+    return MultiFernet([Fernet(key) for key in keys])
+
+
+def _read_keys(path: Path) -> list[str]:
+    if path.stat().st_mode & 0o077:
+        raise CannotOpen(f"密钥文件 {path} 的权限过宽，应为 0600（仅属主可读写）。")
+    keys = path.read_text("ascii").split()
+    try:
+        _combine(keys)
+    except ValueError:
+        raise CannotOpen(f"密钥文件 {path} 的内容不是有效的密钥。") from None
+    return keys
+
+
+def _create(path: Path, text: str) -> None:
+    """Whoever comes second keeps the first one's key: two processes may start together."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = _write_beside(path, text)
+    try:
+        os.link(temporary, path)
+    except FileExistsError:
+        pass
+    finally:
+        temporary.unlink()
+
+
+def _replace(path: Path, text: str) -> None:
+    _write_beside(path, text).replace(path)
+    _sync_folder(path.parent)
+
+
+def _write_beside(path: Path, text: str) -> Path:
+    # mkstemp makes the file with mode 0600 from its first moment.
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    with os.fdopen(handle, "w", encoding="ascii") as stream:
+        stream.write(text)
+        stream.flush()
+        os.fsync(stream.fileno())
+    return Path(name)
+
+
+def _sync_folder(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
