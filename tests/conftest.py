@@ -16,7 +16,7 @@ import psycopg
 import pytest
 
 from huiying.store.db import Store, open_engine
-from huiying.store.tables import metadata
+from huiying.store.schema import upgrade
 from tests.fakes.clock import FakeClock
 from tests.fakes.postgres import locked, new_folder, shared_server, stop_shared, url_of
 
@@ -39,11 +39,6 @@ def pytest_unconfigure(config: pytest.Config) -> None:
         stop_shared(Path(os.environ[_SESSION].partition(":")[2]))
 
 
-def create_schema(store: Store) -> None:
-    """All tables in an empty database."""
-    metadata.create_all(store.engine)
-
-
 @pytest.fixture
 def clock() -> FakeClock:
     """The clock of ``sqlite_store``, ``pg_store`` and ``store``: ``clock.advance(timedelta(hours=1))``."""
@@ -54,7 +49,7 @@ def clock() -> FakeClock:
 def _sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("template") / "huiying.db"
     store = Store(open_engine(f"sqlite:///{path}"), FakeClock(), fixed_clock=True)
-    create_schema(store)
+    upgrade(store.engine)
     with store.engine.connect() as conn:
         conn.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
     store.close()
@@ -88,7 +83,7 @@ def pg_server() -> Path:
             with _admin(folder) as conn:
                 conn.execute(f"CREATE DATABASE {_TEMPLATE}")
             store = Store(open_engine(url_of(folder, _TEMPLATE)), FakeClock(), fixed_clock=True)
-            create_schema(store)
+            upgrade(store.engine)
             store.close()
             (folder / "template.ready").touch()
     return folder

@@ -8,6 +8,7 @@ SQLite: WAL, ``synchronous=FULL``, ``BEGIN IMMEDIATE``. PostgreSQL: the database
 from __future__ import annotations
 
 import sqlite3
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -17,19 +18,22 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Engine
 from sqlalchemy.exc import DBAPIError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from huiying.crash import crash_point
 from huiying.domain.audit import GENESIS, link
 from huiying.domain.errors import Unavailable
+from huiying.now import monotonic
 from huiying.store.tables import audit, audit_head
 from huiying.store.types import from_micros
 
 _SQLITE_PRAGMAS = (
+    "PRAGMA busy_timeout=10000",  # first: the next one may have to wait for another process
     "PRAGMA journal_mode=WAL",
     "PRAGMA synchronous=FULL",
     "PRAGMA foreign_keys=ON",
-    "PRAGMA busy_timeout=10000",
 )
+_WAL_PATIENCE = 10.0  # seconds
 
 
 @dataclass
@@ -41,23 +45,23 @@ class Tx:
     actor: str
     entries: list[tuple[str, str, Any]] = field(default_factory=list)
 
-    def audit(self, action: str, subject: str, payload: Any) -> None:  # noqa: ANN401 - any JSON value
+    def audit(self, action: str, subject: str, payload: Any) -> None:
         """Note a change for the chain; written when the transaction ends."""
         self.entries.append((action, subject, payload))
 
-    def all(self, statement: sa.Executable, params: Any = None) -> list[Any]:  # noqa: ANN401 - rows
+    def all(self, statement: sa.Executable, params: Any = None) -> list[Any]:
         """Every row of a query."""
         return list(self.conn.execute(statement, params).all())
 
-    def one(self, statement: sa.Executable) -> Any | None:  # noqa: ANN401 - a row
+    def one(self, statement: sa.Executable) -> Any | None:
         """The first row or None."""
         return self.conn.execute(statement).first()
 
-    def value(self, statement: sa.Executable) -> Any:  # noqa: ANN401 - a scalar
+    def value(self, statement: sa.Executable) -> Any:
         """The first column of the first row or None."""
         return self.conn.execute(statement).scalar()
 
-    def run(self, statement: sa.Executable, params: Any = None) -> sa.CursorResult[Any]:  # noqa: ANN401 - any parameters
+    def run(self, statement: sa.Executable, params: Any = None) -> sa.CursorResult[Any]:
         """Execute a change."""
         return self.conn.execute(statement, params)
 
@@ -95,7 +99,7 @@ class Store:
                 append_audit(conn, tx.now, actor, tx.entries)
             if crash:
                 crash_point(f"{crash}_before_commit")
-            conn.commit()
+            _commit(conn)
         if crash:
             crash_point(f"{crash}_after_commit")
 
@@ -118,10 +122,10 @@ class Store:
                 except BaseException:
                     _roll_back(conn)
                     raise
-        except OperationalError as error:
-            raise unavailable(error) from error
+        except PoolTimeout as error:
+            raise Unavailable("系统繁忙:等不到空闲的数据库连接,本次操作未写入。请稍后重试。") from error
         except DBAPIError as error:
-            if error.connection_invalidated:
+            if _is_outage(error):
                 raise unavailable(error) from error
             raise
 
@@ -138,6 +142,26 @@ def _roll_back(conn: Connection) -> None:
         conn.invalidate()
 
 
+def _commit(conn: Connection) -> None:
+    """Commit; a connection lost in this very moment leaves open what the database did, and the sentence says so."""
+    try:
+        conn.commit()
+    except DBAPIError as error:
+        if not error.connection_invalidated:
+            raise
+        raise Unavailable(
+            "提交时与数据库的连接中断,不能确定本次操作是否已写入。请先查询结果,再决定是否重试。", uncertain=True
+        ) from error
+
+
+def _is_outage(error: DBAPIError) -> bool:
+    return isinstance(error, OperationalError) or error.connection_invalidated or _is_damage(error)
+
+
+def _is_damage(error: DBAPIError) -> bool:
+    return any(words in str(error.orig) for words in ("malformed", "not a database", "invalid page"))
+
+
 def unavailable(error: DBAPIError) -> Unavailable:
     """The sentence for a store that cannot answer now."""
     text = str(error.orig).lower()
@@ -145,15 +169,15 @@ def unavailable(error: DBAPIError) -> Unavailable:
         failure = Unavailable("磁盘空间已满:本次操作未写入,已有数据完好。请清理磁盘后重试。", disk_full=True)
         failure.status = 507
         return failure
+    if _is_damage(error):
+        return Unavailable("数据库文件已损坏:本次操作未写入。请停止服务,保留原文件,从最近的备份恢复。", damaged=True)
     return Unavailable("数据库暂时不可用:本次操作未写入。请稍后重试;若持续出现,请联系系统管理员。")
 
 
 def append_audit(conn: Connection, now: datetime, actor: str, entries: list[tuple[str, str, Any]]) -> None:
     """Chain the entries onto the head; the head row is locked until the transaction ends."""
     crash_point("audit_before_head")
-    statement = sa.select(audit_head.c.seq, audit_head.c.hash).where(audit_head.c.one == 1).with_for_update()
-    row = conn.execute(statement).first()
-    seq, previous = (row.seq, row.hash) if row else (0, GENESIS)
+    seq, previous = _lock_head(conn)
     rows = []
     for action, subject, payload in entries:
         seq += 1
@@ -173,10 +197,19 @@ def append_audit(conn: Connection, now: datetime, actor: str, entries: list[tupl
             }
         )
     conn.execute(audit.insert(), rows)
+    conn.execute(audit_head.update().where(audit_head.c.one == 1).values(seq=seq, hash=previous))
+
+
+def _lock_head(conn: Connection) -> tuple[int, str]:
+    """The end of the chain, ours until the transaction ends; a schema made without migrations has no head row yet."""
+    statement = sa.select(audit_head.c.seq, audit_head.c.hash).where(audit_head.c.one == 1).with_for_update()
+    row = conn.execute(statement).first()
     if row is None:
-        conn.execute(audit_head.insert().values(one=1, seq=seq, hash=previous))
-    else:
-        conn.execute(audit_head.update().where(audit_head.c.one == 1).values(seq=seq, hash=previous))
+        # Two first writers at once: the second waits for the first one's row, and then reads it.
+        first = "INSERT INTO audit_head (one, seq, hash) VALUES (1, 0, :hash) ON CONFLICT DO NOTHING"
+        conn.execute(sa.text(first), {"hash": GENESIS})
+        row = conn.execute(statement).one()
+    return row.seq, row.hash
 
 
 def open_engine(url: str, pool_size: int = 8) -> Engine:
@@ -193,4 +226,18 @@ def open_engine(url: str, pool_size: int = 8) -> Engine:
 def _prepare_sqlite(connection: sqlite3.Connection, _record: object) -> None:
     connection.isolation_level = None  # we say BEGIN IMMEDIATE ourselves
     for pragma in _SQLITE_PRAGMAS:
-        connection.execute(pragma)
+        _patiently(connection, pragma)
+
+
+def _patiently(connection: sqlite3.Connection, statement: str) -> None:
+    """Turning a new file to WAL fails at once, whatever the busy timeout, when another process does the same."""
+    give_up = monotonic() + _WAL_PATIENCE
+    while True:
+        try:
+            connection.execute(statement)
+        except sqlite3.OperationalError:
+            if monotonic() > give_up:
+                raise
+            time.sleep(0.02)
+        else:
+            return
