@@ -8,6 +8,7 @@ A test compares the files with what this script would write.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 
@@ -50,34 +51,48 @@ NOTES = {
     2011: "12月31日上班由2012年的通知安排。",
 }
 
-#: Amended years: the notice of the amendment, and the days by which the version before it differed.
+
+@dataclass(frozen=True)
+class Amendment:
+    """A notice that changed a year after it had been published, and by which days the version before it differed."""
+
+    title: str
+    published: str
+    added: tuple[str, ...]
+    made_up: tuple[str, ...]
+    dropped_made_up: tuple[str, ...] = ()
+    unverified: bool = False
+    original_unverified: bool = False
+
+
 AMENDED = {
-    2015: {
-        "title": "关于中国人民抗日战争暨世界反法西斯战争胜利70周年纪念日放假的通知",
-        "published": "2015-05-13",
-        "added": ("2015-09-03", "2015-09-04", "2015-09-05"),
-        "made_up": ("2015-09-06",),
-    },
-    2018: {
-        "title": TITLE.format(year=2019),
-        "published": "2018-12-06",
-        "added": ("2018-12-30", "2018-12-31"),
-        "made_up": ("2018-12-29",),
-    },
-    2019: {
-        "title": "国务院办公厅关于调整2019年劳动节假期安排的通知",
-        "published": "2019-03-22",
-        "added": ("2019-05-02", "2019-05-03", "2019-05-04"),
-        "made_up": ("2019-04-28", "2019-05-05"),
-    },
-    2020: {
-        "title": "国务院办公厅关于延长2020年春节假期的通知",
-        "published": "2020-01-27",
-        "added": ("2020-01-31", "2020-02-01", "2020-02-02"),
-        "made_up": (),
-        "dropped_made_up": ("2020-02-01",),
-        "original_unverified": True,
-    },
+    2015: Amendment(
+        title="国务院关于中国人民抗日战争暨世界反法西斯战争胜利70周年纪念日调休放假的通知",
+        published="2015-05-13",
+        added=("2015-09-03", "2015-09-04"),
+        made_up=("2015-09-06",),
+        unverified=True,
+    ),
+    2018: Amendment(
+        title=TITLE.format(year=2019),
+        published="2018-12-06",
+        added=("2018-12-30", "2018-12-31"),
+        made_up=("2018-12-29",),
+    ),
+    2019: Amendment(
+        title="国务院办公厅关于调整2019年劳动节假期安排的通知",
+        published="2019-03-22",
+        added=("2019-05-02", "2019-05-03", "2019-05-04"),
+        made_up=("2019-04-28", "2019-05-05"),
+    ),
+    2020: Amendment(
+        title="国务院办公厅关于延长2020年春节假期的通知",
+        published="2020-01-27",
+        added=("2020-01-31", "2020-02-01", "2020-02-02"),
+        made_up=(),
+        dropped_made_up=("2020-02-01",),
+        original_unverified=True,
+    ),
 }
 
 FESTIVALS = {festival.value: festival.chinese for festival in constants.Holiday}
@@ -111,29 +126,26 @@ def _notice(title: str, published: str, doc_no: str, note: str, *, unverified: b
 
 
 def _version(label: str, notice: list[str], days: dict[date, str], makeups: set[date]) -> list[str]:
-    lines = [f"  - version: '{label}'", *notice, "    holidays:"]
-    for festival in dict.fromkeys(days.values()):
-        lines.append(f"      {festival}: {_list(day for day, name in days.items() if name == festival)}")
-    return [*lines, f"    makeup_workdays: {_list(makeups)}"]
+    festivals = [
+        f"      {festival}: {_list(day for day, name in days.items() if name == festival)}"
+        for festival in dict.fromkeys(days.values())
+    ]
+    return [f"  - version: '{label}'", *notice, "    holidays:", *festivals, f"    makeup_workdays: {_list(makeups)}"]
 
 
 def text_of(year: int) -> str:
     """The whole file of a year."""
     days, makeups = holidays_of(year), makeups_of(year)
-    published = PUBLISHED.get(year, "")
+    title, published, doc_no = TITLE.format(year=year), PUBLISHED.get(year, ""), DOC_NO.get(year, "")
     lines = ["schema: 1", f"year: {year}", "versions:"]
     amendment = AMENDED.get(year)
     if amendment is None:
-        notice = _notice(
-            TITLE.format(year=year), published, DOC_NO.get(year, ""), NOTES.get(year, ""), unverified=not published
-        )
+        notice = _notice(title, published, doc_no, NOTES.get(year, ""), unverified=not published)
         return "\n".join([*lines, *_version(f"{year}.1", notice, days, makeups), ""])
-    before = {day: name for day, name in days.items() if day not in _dates(amendment["added"])}
-    worked = (makeups - _dates(amendment["made_up"])) | _dates(amendment.get("dropped_made_up", ()))
-    original = _notice(
-        TITLE.format(year=year), published, "", "", unverified=bool(amendment.get("original_unverified"))
-    )
-    amended = _notice(str(amendment["title"]), str(amendment["published"]), "", "", unverified=False)
+    before = {day: name for day, name in days.items() if day not in _dates(amendment.added)}
+    worked = (makeups - _dates(amendment.made_up)) | _dates(amendment.dropped_made_up)
+    original = _notice(title, published, doc_no, "", unverified=amendment.original_unverified)
+    amended = _notice(amendment.title, amendment.published, "", "", unverified=amendment.unverified)
     lines += _version(f"{year}.1", original, before, worked)
     lines += _version(f"{year}.2", amended, days, makeups)
     return "\n".join([*lines, ""])
