@@ -15,8 +15,20 @@ from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 
-from config.document import Finding, Form, Node, Section, decode, expand, read_document, read_path, refusal, yaml_files
-from huiying.domain.workdays import WorkCalendar, YearCalendar
+from config.document import Finding, Form, Node, Section, decode, expand, read_document, read_path, yaml_files
+from huiying.domain.workdays import WorkCalendar, YearCalendar, year_from_dict, year_to_dict
+
+__all__ = [
+    "CALENDARS_DIRECTORY",
+    "LoadedCalendars",
+    "ParsedCalendar",
+    "lint_calendars",
+    "load_calendars",
+    "parse_calendar_file",
+    # For those who keep calendars as JSON.
+    "year_from_dict",
+    "year_to_dict",
+]
 
 CALENDARS_DIRECTORY = Path(__file__).parent / "calendars"
 
@@ -41,6 +53,19 @@ class LoadedCalendars:
     versions: tuple[YearCalendar, ...]
     findings: tuple[Finding, ...]
 
+    @property
+    def years(self) -> tuple[YearCalendar, ...]:
+        """The latest version of each year."""
+        return tuple(self.calendar.years[year] for year in sorted(self.calendar.years))
+
+
+@dataclass(frozen=True, slots=True)
+class ParsedCalendar:
+    """What an imported file holds: all its versions, the latest last; none when anything was found."""
+
+    years: tuple[YearCalendar, ...]
+    findings: tuple[Finding, ...]
+
 
 def load_calendars(directory: Path = CALENDARS_DIRECTORY) -> LoadedCalendars:
     """Read all calendars of a directory; a bad file is left out whole, with findings."""
@@ -52,8 +77,8 @@ def lint_calendars(paths: Iterable[Path]) -> list[Finding]:
     return list(_read_all(expand(paths)).findings)
 
 
-def parse_calendar_file(data: bytes, file: str = "calendar", source_notice: str = "") -> tuple[YearCalendar, ...]:
-    """Read what an operator imports, YAML or CSV; ``BadRulePack`` with all findings when anything is wrong.
+def parse_calendar_file(file: str, data: bytes, source_notice: str = "") -> ParsedCalendar:
+    """Read what an operator imports, YAML or CSV; nothing of it is used when there are findings.
 
     ``source_notice`` names the notice of a CSV file, which has no place for it.
     """
@@ -61,9 +86,7 @@ def parse_calendar_file(data: bytes, file: str = "calendar", source_notice: str 
         years, findings = _read_csv(file, data, source_notice)
     else:
         years, findings = read_document(file, data, _build)
-    if years is None:
-        raise refusal("工作日历", findings)
-    return years
+    return ParsedCalendar(years or (), tuple(findings))
 
 
 def _read_all(files: Iterable[Path]) -> LoadedCalendars:

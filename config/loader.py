@@ -292,7 +292,9 @@ def _check_limit(section: Section, clock: ClockRule) -> None:
 def _check_timed(section: Section, clock: ClockRule) -> None:
     if not section.has("anchor"):
         section.fail("anchor", "有时限就要写明起算点。")
-    if not clock.satisfied_by:
+    if clock.limit_from and clock.satisfied_by:
+        section.fail("satisfied_by", "时限由通知写明的,以登记反馈为完成,不写 satisfied_by。")
+    if clock.limit is not None and not clock.satisfied_by:
         section.fail("satisfied_by", "有时限就要写明什么发布算完成,不能为空。")
     if set(clock.satisfied_by) - {clock.rule_id} and not clock.satisfied_basis:
         section.fail("satisfied_basis", "以其他发布抵作完成时,要写明依据。")
