@@ -17,8 +17,8 @@ from typing import TypeVar
 
 import yaml
 
-from huiying.domain.durations import parse_duration
 from huiying.domain.errors import BadRulePack
+from huiying.domain.iso_duration import parse_duration
 
 MAX_BYTES = 512 * 1024
 MAX_DEPTH = 12

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import time, timedelta
 from typing import Any, Literal, cast
 
-from huiying.domain.durations import format_duration, parse_duration
+from huiying.domain.iso_duration import format_duration, parse_duration
 from huiying.domain.kinds import Audience, Band, Role
 from huiying.domain.rules_codec import canonical_hash
 

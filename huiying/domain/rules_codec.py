@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from datetime import date
 from typing import Any
 
-from huiying.domain.durations import format_duration, parse_duration
+from huiying.domain.iso_duration import format_duration, parse_duration
 from huiying.domain.kinds import Kind, LimitStatus, Severity
 from huiying.domain.rules import (
     Anchor,

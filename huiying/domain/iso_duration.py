@@ -31,12 +31,3 @@ def format_duration(value: timedelta) -> str:
     minutes, seconds = divmod(rest, 60)
     parts = ((hours, "H"), (minutes, "M"), (seconds, "S"))
     return "PT" + ("".join(f"{number}{unit}" for number, unit in parts if number) or "0S")
-
-
-def duration_zh(value: timedelta) -> str:
-    """The words a duty officer reads: 5小时, 30分钟, 1小时30分钟."""
-    total = int(value.total_seconds())
-    hours, rest = divmod(total, 3600)
-    minutes, seconds = divmod(rest, 60)
-    parts = ((hours, "小时"), (minutes, "分钟"), (seconds, "秒"))
-    return "".join(f"{number}{unit}" for number, unit in parts if number) or "0分钟"
