@@ -6,16 +6,21 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TypeAlias
 
+from config.secrets import is_reference
 from huiying.domain.kinds import Audience, ChannelKind
-from notifiers import webhook
+from notifiers import dingtalk, email, feishu, webhook, wecom
 from notifiers.console import ConsoleNotifier, Write, write_to_screen
 from notifiers.contract import ChannelConfig, Notifier
+from notifiers.dingtalk import DingTalkNotifier
+from notifiers.email import EmailNotifier, is_mail_address
+from notifiers.feishu import FeishuNotifier
 from notifiers.guard import Guard, parse_cidrs
 from notifiers.http import HttpClient
 from notifiers.inbox import InboxNotifier, StoreMessage
 from notifiers.options import Finding, Option, Options, check
 from notifiers.retrying import RetryPolicy
 from notifiers.webhook import BadSecret, WebhookNotifier, signing_key
+from notifiers.wecom import WeComNotifier
 from notifiers.window import RateLimits
 
 
@@ -63,10 +68,31 @@ def _inspect_webhook(settings: Mapping[str, object]) -> list[Finding]:
     for key in ("secret", "secret_previous"):
         secret = options.text(key)
         try:
-            if secret and not secret.startswith(("env:", "file:", "enc:")):
+            if secret and not is_reference(secret):
                 signing_key(secret)
         except BadSecret as bad:
             findings.append(Finding(key, str(bad)))
+    return findings
+
+
+def _needs_url_or(key: str) -> Inspect:
+    def inspect(settings: Mapping[str, object]) -> list[Finding]:
+        if settings.get("url") or settings.get(key):
+            return []
+        return [Finding("url", f"请填写机器人的完整地址（url），或单独填写 {key}。")]
+
+    return inspect
+
+
+def _inspect_email(settings: Mapping[str, object]) -> list[Finding]:
+    options = Options(settings)
+    findings = []
+    if not is_mail_address(options.text("from")):
+        findings.append(Finding("from", "应为一个电子邮件地址。"))
+    if options.text("username") and not options.text("password"):
+        findings.append(Finding("password", "填写了 username，也须填写 password。"))
+    if any(not character.isprintable() for character in options.text("from_name") + options.text("host")):
+        findings.append(Finding("from_name", "不得含有控制字符。"))
     return findings
 
 
@@ -78,6 +104,33 @@ _KINDS: dict[ChannelKind, _Kind] = {
         Audience.GROUP,
         webhook.OPTIONS,
         inspect=_inspect_webhook,
+    ),
+    ChannelKind.DINGTALK: _Kind(
+        lambda options, services: DingTalkNotifier(options, _client(options, services), services.retry),
+        Audience.GROUP,
+        dingtalk.OPTIONS,
+        dingtalk.LIMITS,
+        _needs_url_or("access_token"),
+    ),
+    ChannelKind.WECOM: _Kind(
+        lambda options, services: WeComNotifier(options, _client(options, services), services.retry),
+        Audience.GROUP,
+        wecom.OPTIONS,
+        wecom.LIMITS,
+        _needs_url_or("key"),
+    ),
+    ChannelKind.FEISHU: _Kind(
+        lambda options, services: FeishuNotifier(options, _client(options, services), services.retry),
+        Audience.GROUP,
+        feishu.OPTIONS,
+        feishu.LIMITS,
+        _needs_url_or("token"),
+    ),
+    ChannelKind.EMAIL: _Kind(
+        lambda options, services: EmailNotifier(options, services.retry),
+        Audience.PERSONAL,
+        email.OPTIONS,
+        inspect=_inspect_email,
     ),
 }
 

@@ -36,6 +36,8 @@ _SPARE = "\x1f"
 _WHOLE = "!"
 # A line cut to less than this says nothing any more.
 _SHORTEST_REST = 12
+# Bytes; longer subjects and list titles are cut by whoever shows them, at the wrong place.
+_TITLE_LIMIT = 180
 _ELLIPSIS = "…"
 
 Measure: TypeAlias = Callable[[str], int]
@@ -142,9 +144,10 @@ def render(notice: Notice, form: Form, limit: int = 0, measure: Measure = utf8_s
 
 def title_of(notice: Notice) -> str:
     """Which state and how long left, then the number: the sixty characters a lock screen shows."""
-    title = _heading(notice, visible)
     number = visible(notice.incident_no)
-    return f"{title} {number}" if number and number not in title else title
+    title = _heading(notice, visible)
+    room = _TITLE_LIMIT - utf8_size(number)
+    return f"{cut(title, room)} {number}" if number and number not in title else cut(title, _TITLE_LIMIT)
 
 
 def _heading(notice: Notice, escape: Escape) -> str:
@@ -195,10 +198,12 @@ def _view(notice: Notice, escape: Escape) -> Mapping[str, object]:
         "ack_url": link(notice.ack_url),
         "detail_url": link(notice.detail_url),
         "mentions": [mobile for mobile in notice.mentions if mobile.isdigit()],
-        "footer": _footer(notice, escape),
+        "footer": footer_of(notice, escape),
         "notice_no": escape(notice.notice_no),
         "clock_name": escape(notice.clock_name),
         "due_short": _due_short(due, notice.composed_at) if due else "",
+        "ack_label": link_labels(notice)[0],
+        "detail_label": link_labels(notice)[1],
         "drill": notice.drill,
         "resend": notice.resend,
     }
@@ -219,7 +224,8 @@ def _clock(notice: Notice, escape: Escape) -> str:
     return f"{escape(notice.clock_name)}{status}" if notice.clock_name else ""
 
 
-def _footer(notice: Notice, escape: Escape) -> str:
+def footer_of(notice: Notice, escape: Escape) -> str:
+    """The line that tells two messages apart: number, how many times by now, when."""
     sent = notice.composed_at.astimezone(SHANGHAI)
     nth = f" · 第{notice.ordinal}次" if notice.ordinal else ""
     return f"通知号 {escape(notice.notice_no)}{nth} · {sent:%m-%d %H:%M} 发出"
@@ -252,6 +258,13 @@ def _day_and_time(instant: datetime) -> tuple[datetime, str]:
 def _date(instant: datetime) -> str:
     local = instant.astimezone(SHANGHAI)
     return f"{local.month}月{local.day}日（周{_WEEKDAYS[local.weekday()]}）"
+
+
+def link_labels(notice: Notice) -> tuple[str, str]:
+    """What the acknowledge link and the other link say."""
+    if notice.band is Band.OVERDUE:
+        return "签收并说明原因", "查看全过程"
+    return "签收", "登记回应" if notice.band is Band.WARNING else "查看详情"
 
 
 def link(url: str) -> str:
