@@ -71,7 +71,7 @@ def rfc3339(at: datetime) -> str:
     return at.astimezone(UTC).isoformat(timespec="microseconds").removesuffix("+00:00") + "Z"
 
 
-def link(  # noqa: PLR0917 - the fields of an entry, as they stand in a row
+def link(
     seq: int, at: datetime, actor: str, action: str, subject: str, payload: Any, prev_hash: str
 ) -> AuditEntry:
     """Make the entry that follows ``prev_hash``."""
@@ -90,7 +90,7 @@ def link(  # noqa: PLR0917 - the fields of an entry, as they stand in a row
     )
 
 
-def entry_hash(  # noqa: PLR0917 - the hashed fields, as they stand in a row
+def entry_hash(
     seq: int, at: datetime, actor: str, action: str, subject: str, payload_hash: str, prev_hash: str
 ) -> str:
     """The hash of a link; ``prev_hash`` is hex.

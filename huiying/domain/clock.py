@@ -373,7 +373,7 @@ def _action_clocks(clocks: list[Clock], facts: Facts, now: datetime) -> list[Clo
     return found
 
 
-def _plain_clock(  # noqa: PLR0913 - the parts of a clock
+def _plain_clock(
     key: str,
     origin: ClockOrigin,
     name: str,
@@ -517,16 +517,17 @@ def earliest_open_due(clocks: Iterable[Clock]) -> datetime | None:
 
 
 def second_person_reasons(
-    before: Iterable[Clock], after: Iterable[Clock], *, first_grading: bool = False
+    before: Iterable[Clock], after: Iterable[Clock], *, first_grading: bool = False, later_due: bool = True
 ) -> tuple[str, ...]:
     """Why a change may not be made by one person alone (Chinese sentences; empty when it may).
 
     The first grading of an ungraded emergency is exempt from the rule on later due times: the shift leader is told.
+    ``later_due`` is False for what may end a clock in its own right: a publication and its review.
     """
     old, new = {c.key: c for c in before}, {c.key: c for c in after}
     reasons = []
     earlier, later = earliest_open_due(old.values()), earliest_open_due(new.values())
-    if earlier is not None and (later is None or later > earlier) and not first_grading:
+    if later_due and earlier is not None and (later is None or later > earlier) and not first_grading:
         reasons.append("最早的未完成截止时间将被推后或消失")
     for key, was in old.items():
         if was.is_internal:

@@ -52,7 +52,7 @@ def _registered(_facts: Facts | None, entry: Entry) -> Facts:
         kind=Kind(detail["kind"]),
         severity=_severity(detail.get("severity")),
         source=detail.get("source", ""),
-        registered_at=entry.recorded_at,
+        registered_at=entry.recorded_at.replace(microsecond=0),  # anchors are kept to the second
         unit_id=detail.get("unit_id", ""),
     )
 

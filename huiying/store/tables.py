@@ -290,6 +290,7 @@ publication = Table(
     Column("reviewed_at", Instant),
     Column("substantive", Boolean),
     _bool("credited"),
+    Column("confirmed_by", String(80)),  # second person for an on-time publication entered after the limit
     Column("withdrawn_at", Instant),
     Index(None, "incident_id"),
 )

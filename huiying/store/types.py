@@ -31,11 +31,11 @@ class Instant(sa.types.TypeDecorator[datetime]):
     impl = sa.BigInteger
     cache_ok = True
 
-    def process_bind_param(self, value: datetime | None, dialect: sa.Dialect) -> int | None:  # noqa: ARG002 - interface
+    def process_bind_param(self, value: datetime | None, dialect: sa.Dialect) -> int | None:
         """Store microseconds."""
         return None if value is None else to_micros(value)
 
-    def process_result_value(self, value: int | None, dialect: sa.Dialect) -> datetime | None:  # noqa: ARG002 - interface
+    def process_result_value(self, value: int | None, dialect: sa.Dialect) -> datetime | None:
         """Give back an aware UTC datetime."""
         return None if value is None else from_micros(value)
 
@@ -46,10 +46,10 @@ class Json(sa.types.TypeDecorator[Any]):
     impl = sa.Text
     cache_ok = True
 
-    def process_bind_param(self, value: Any, dialect: sa.Dialect) -> str | None:  # noqa: ARG002, ANN401 - any JSON value
+    def process_bind_param(self, value: Any, dialect: sa.Dialect) -> str | None:
         """Serialise with sorted keys."""
         return None if value is None else json.dumps(value, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
 
-    def process_result_value(self, value: str | None, dialect: sa.Dialect) -> Any:  # noqa: ARG002, ANN401 - any JSON value
+    def process_result_value(self, value: str | None, dialect: sa.Dialect) -> Any:
         """Parse."""
         return None if value is None else json.loads(value)
