@@ -1,0 +1,255 @@
+"""The common way of every change to an incident: gather, decide, apply in one transaction.
+
+A command is a function that looks at a ``Change`` and adds to it. What the rules reserve for two persons is rolled back,
+kept as a pending request, and carried out when another person's own account approves it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import sqlalchemy as sa
+
+from huiying.domain.clock import Clock, second_person_reasons
+from huiying.domain.errors import Forbidden, NeedsSecondPerson, NotFound, Refused
+from huiying.domain.freetext import NOTE_LIMIT, checked
+from huiying.domain.kinds import (
+    Band,
+    EventKind,
+    Role,
+)
+from huiying.domain.plan import summary_action
+from huiying.service.actor import Actor
+from huiying.service.clockwork import Snapshot, refresh, snapshot
+from huiying.service.idempotency import recall, remember, request_hash
+from huiying.service.scope import covers, parents
+from huiying.service.services import Services
+from huiying.service.views import incident_view
+from huiying.store import incidents as repo
+from huiying.store import tables as t
+from huiying.store.db import Tx
+
+DESK = (Role.DUTY_OFFICER, Role.LIAISON)
+#: Changes that must never move the earliest open due time later without a second person.
+_MAY_MOVE_DUE = frozenset({"grade", "merge", "unmerge", "correct", "reassign", "details", "task", "transfer"})
+
+
+def in_scope(tx: Tx, actor: Actor, unit_ids: Iterable[str]) -> bool:
+    """Whether one of the units lies in the part of the tree that the actor's account covers."""
+    if not actor.units:
+        return True
+    tree = parents(tx)
+    return any(covers(actor, tree, unit_id) for unit_id in unit_ids)
+
+
+def sha256(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+@dataclass
+class Change:
+    """What a command sees and says while it runs inside its transaction."""
+
+    tx: Tx
+    row: Any
+    actor_id: str
+    approver_id: str
+    before: Snapshot
+    entries: list[tuple[str, Mapping[str, Any]]] = field(default_factory=list)
+    reasons: list[str] = field(default_factory=list)
+    first_grading: bool = False
+    announce: tuple[EventKind, tuple[Role, ...], Band, str] | None = None
+    columns: dict[str, Any] = field(default_factory=dict)
+    also: list[Snapshot] = field(default_factory=list)  # other incidents whose clocks change with it, as they stood
+    new_cycle: bool = False
+    allow_ended: bool = False
+
+    def note(self, what: str, detail: Mapping[str, Any]) -> None:
+        """Add a history entry."""
+        self.entries.append((what, detail))
+
+
+class _PendingError(Exception):
+    """Rolls the transaction back: a second person is needed."""
+
+    def __init__(self, reasons: list[str]) -> None:
+        super().__init__()
+        self.reasons = reasons
+
+
+Command = Callable[[Change, dict[str, Any]], None]
+COMMANDS: dict[str, tuple[str, Command]] = {}
+
+
+def command(name: str, permission: str) -> Callable[[Command], Command]:
+    def keep(function: Command) -> Command:
+        COMMANDS[name] = (permission, function)
+        return function
+
+    return keep
+
+
+def execute(
+    services: Services, actor: Actor, name: str, no: str, payload: dict[str, Any], key: str = ""
+) -> dict[str, Any]:
+    """Run a command on an incident; a change reserved for two persons is kept as a request and refused for now.
+
+    ``key`` is the caller's idempotency key: the same request with the same key is carried out once.
+    """
+    permission, _ = COMMANDS[name]
+    actor.require(permission)
+    digest = request_hash([name, no, payload])
+    try:
+        with services.store.transaction(actor.id, crash="change") as tx:
+            if recall(tx, actor.id, key, digest) is None:
+                _perform(tx, actor, actor.id, "", name, no, payload)
+                remember(tx, actor.id, key, {"no": no})
+            return incident_view(tx, no)
+    except _PendingError as pending:
+        return _refuse_for_now(services, actor, name, no, payload, pending.reasons)
+
+
+def _refuse_for_now(
+    services: Services, actor: Actor, name: str, no: str, payload: dict[str, Any], reasons: list[str]
+) -> dict[str, Any]:
+    with services.store.transaction(actor.id) as tx:
+        row = locked(tx, actor, no)
+        request_id = keep_request(tx, row, name, payload, actor.id, reasons)
+    raise NeedsSecondPerson(
+        f"此项变更须由另一人复核:{';'.join(reasons)}。已保存为待复核申请 {request_id},请另一人用本人账号确认;"
+        "确认前一切时限照原样计算。",
+        request_id=request_id,
+        reasons=reasons,
+    )
+
+
+def keep_request(tx: Tx, row: Any, name: str, payload: dict[str, Any], by: str, reasons: list[str]) -> int:
+    values = {
+        "incident_id": row.id, "command": name, "payload": payload, "reasons": reasons, "requested_by": by,
+        "requested_at": tx.now, "state": "pending",
+    }  # fmt: skip
+    same = tx.one(
+        sa.select(t.change_request.c.id).where(
+            t.change_request.c.incident_id == row.id, t.change_request.c.state == "pending",
+            t.change_request.c.command == name, t.change_request.c.payload == payload,
+            t.change_request.c.requested_by == by,
+        )
+    )  # fmt: skip
+    if same is not None:
+        return int(same.id)
+    made = tx.run(t.change_request.insert().values(**values).returning(t.change_request.c.id)).scalar_one()
+    tx.audit("request.made", f"incident:{row.no}", {"request": made, "command": name, "reasons": reasons})
+    return int(made)
+
+
+def locked(tx: Tx, actor: Actor, no: str) -> Any:
+    row = repo.find_incident(tx, no, for_update=True)
+    if row is None or not in_scope(tx, actor, [row.unit_id, *row.co_units]):
+        raise NotFound(f"没有编号为 {no} 的事项。")
+    return row
+
+
+def _perform(
+    tx: Tx, actor: Actor, actor_id: str, approver_id: str, name: str, no: str, payload: dict[str, Any]
+) -> None:
+    _, function = COMMANDS[name]
+    row = locked(tx, actor, no)
+    change = Change(tx, row, actor_id, approver_id, snapshot(tx, row))
+    function(change, payload)
+    facts = change.before.facts
+    if facts.merged_at is not None and name != "unmerge":
+        raise Refused(f"事项 {no} 已并入 {facts.merged_into},请在主件上操作。未作任何改动。")
+    if facts.ending is not None and not change.allow_ended:
+        raise Refused(f"事项 {no} 已结束({facts.ending.reason}),如需继续处置请先重开。未作任何改动。")
+    row = change.row
+    repo.append_history(tx, row.id, row.cycle, change.entries, actor_id, approver_id)
+    after = refresh(tx, row, **change.columns)
+    refreshed = [refresh(tx, other.row) for other in change.also]
+    reasons = list(change.reasons)
+    if not change.new_cycle:
+        before, now_is = _together(change.before, change.also), _together(after, refreshed)
+        moves = name in _MAY_MOVE_DUE
+        reasons += second_person_reasons(before, now_is, first_grading=change.first_grading, later_due=moves)
+    if reasons and not approver_id:
+        raise _PendingError(list(dict.fromkeys(reasons)))
+    _announce(tx, row, change)
+    tx.audit(
+        f"incident.{name}", f"incident:{no}",
+        {"payload": _audited(payload), "requested_by": actor_id, "approved_by": approver_id, "reasons": reasons},
+    )  # fmt: skip
+
+
+def _together(shot: Snapshot, others: Iterable[Snapshot]) -> list[Clock]:
+    """The clocks of all incidents a change touches; keys are made unique by the incident's number."""
+    found = list(shot.clocks)
+    for other in others:
+        found += [replace(clock, key=f"{other.row.no}/{clock.key}") for clock in other.clocks]
+    return found
+
+
+def _audited(payload: Mapping[str, Any]) -> dict[str, Any]:
+    """Free texts stand in the audit chain as their hash, so that personal data can be erased from the rows."""
+    private = {"title", "body", "text", "note", "criterion", "evidence", "notice_title", "url", "name"}
+    return {k: (sha256(v) if k in private and isinstance(v, str) and v else v) for k, v in payload.items()}
+
+
+def _announce(tx: Tx, row: Any, change: Change) -> None:
+    if change.announce is None:
+        return
+    kind, roles, band, headline = change.announce
+    action = summary_action(kind, tx.now, roles, band, headline=headline)
+    repo.insert_actions(tx, row.id, None, row.cycle, [action], salt=f"{kind}:{row.version}")
+
+
+def approve(services: Services, actor: Actor, request_id: int, note: str = "") -> dict[str, Any]:
+    """Another person confirms a pending change; it is carried out as of now, in the name of who asked for it."""
+    actor.require("approve")
+    if not actor.is_person:
+        raise Forbidden("复核须由另一人用本人账号(令牌)办理,本机命令行不能作为第二人。申请仍待复核。")
+    text = checked("note", note, NOTE_LIMIT, "复核意见")
+    with services.store.transaction(actor.id, crash="change") as tx:
+        request = _pending_request(tx, request_id)
+        if request.requested_by == actor.id:
+            raise Forbidden("申请人不能复核自己的申请,请由另一人办理。申请仍待复核。")
+        row = tx.one(sa.select(t.incident).where(t.incident.c.id == request.incident_id))
+        assert row is not None
+        _perform(tx, actor, request.requested_by, actor.id, request.command, row.no, request.payload)
+        _decide(tx, request_id, "approved", actor.id, text)
+        tx.audit("request.approved", f"incident:{row.no}", {"request": request_id, "command": request.command})
+        return incident_view(tx, row.no)
+
+
+def reject(services: Services, actor: Actor, request_id: int, note: str = "") -> dict[str, Any]:
+    """Turn a pending change down; nothing of the incident changes."""
+    actor.require("approve")
+    text = checked("note", note, NOTE_LIMIT, "复核意见")
+    with services.store.transaction(actor.id) as tx:
+        request = _pending_request(tx, request_id)
+        row = tx.one(sa.select(t.incident).where(t.incident.c.id == request.incident_id))
+        assert row is not None
+        locked(tx, actor, row.no)
+        _decide(tx, request_id, "rejected", actor.id, text)
+        tx.audit("request.rejected", f"incident:{row.no}", {"request": request_id, "command": request.command})
+        return incident_view(tx, row.no)
+
+
+def _pending_request(tx: Tx, request_id: int) -> Any:
+    request = tx.one(sa.select(t.change_request).where(t.change_request.c.id == request_id).with_for_update())
+    if request is None:
+        raise NotFound(f"没有编号为 {request_id} 的待复核申请。")
+    if request.state != "pending":
+        raise Refused(
+            f"申请 {request_id} 已经办理({'同意' if request.state == 'approved' else '未同意'}),未作任何改动。"
+        )
+    return request
+
+
+def _decide(tx: Tx, request_id: int, state: str, by: str, note: str) -> None:
+    tx.run(
+        t.change_request.update()
+        .where(t.change_request.c.id == request_id, t.change_request.c.state == "pending")
+        .values(state=state, decided_by=by, decided_at=tx.now, decision_note=note)
+    )
