@@ -1,0 +1,297 @@
+"""One-time passwords and personal tokens: how a person comes to act under an own name.
+
+A token is 32 random bytes, shown once; only its SHA-256 is kept. Nobody can make a token for somebody else: an
+administrator gives out a one-time password, and who holds it turns it into a token. That is what makes a second person
+a second person. Whatever is wrong with a password or a token, the sentence is the same.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import secrets
+from collections.abc import Collection, Mapping
+from datetime import datetime, timedelta
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+import sqlalchemy as sa
+
+from huiying.domain.access import AccessRole, Permission, permissions_of
+from huiying.domain.errors import Forbidden, InvalidInput, NotAuthenticated, NotFound
+from huiying.domain.text import line
+from huiying.service.actor import Actor
+from huiying.service.scope import require_unit
+from huiying.service.services import Services
+from huiying.service.views import shown
+from huiying.store import tables as t
+from huiying.store.db import Tx
+from huiying.store.types import from_micros, to_micros
+
+if TYPE_CHECKING:
+    from pwdlib import PasswordHash
+
+PREFIX = "hy_"
+SECRET_BYTES = 32
+DEFAULT_DAYS = 90
+LONGEST_DAYS = 365
+PASSWORD_LIVES = timedelta(days=7)
+#: Five wrong passwords within a quarter of an hour close the door for a quarter of an hour.
+FAILURES_ALLOWED = 5
+LOCK_WINDOW = timedelta(minutes=15)
+#: When a token was last used is noted once a minute: a busy client must not make every reading a writing.
+USE_NOTED_EVERY = timedelta(minutes=1)
+
+#: Read aloud and typed in: no letters that look like digits.
+_ALPHABET = "abcdefghjkmnpqrstuvwxyz23456789"
+
+REFUSED_EXCHANGE = "用户编号或一次性密码不正确,或密码已使用、已过期、因多次输错暂时锁定。连续输错 5 次将锁定 15 分钟。"
+REFUSED_BEARER = "访问令牌无效、已过期或已撤销。请用一次性密码重新办理令牌。"
+
+
+@cache
+def _hasher() -> PasswordHash:
+    from pwdlib import PasswordHash  # noqa: PLC0415 - only who checks a password pays for loading it
+
+    return PasswordHash.recommended()
+
+
+@cache
+def _nobodys_hash() -> str:
+    """Checked for unknown people, so that the time of an answer does not tell whether they exist."""
+    return _hasher().hash(secrets.token_urlsafe())
+
+
+# -- one-time passwords ------------------------------------------------------------------------------------------------
+
+
+def new_password() -> str:
+    """Four groups of five letters and digits: about 98 bits."""
+    groups = ("".join(secrets.choice(_ALPHABET) for _ in range(5)) for _ in range(4))
+    return "-".join(groups)
+
+
+def issue_password(services: Services, actor: Actor, person_id: str) -> dict[str, Any]:
+    """A new one-time password for a person, shown once; earlier unused ones end."""
+    actor.require(Permission.PEOPLE)
+    password = new_password()
+    digest = _hasher().hash(password)
+    with services.store.transaction(actor.id) as tx:
+        person = tx.one(sa.select(t.person).where(t.person.c.id == person_id, t.person.c.active))
+        if person is None:
+            raise NotFound(f"没有编号为「{person_id}」的在用人员。")
+        require_unit(tx, actor, person.unit_id)
+        expires_at = keep_password(tx, person_id, digest)
+    return {"person_id": person_id, "password": password, "expires_at": shown(expires_at)}
+
+
+def hash_password(password: str) -> str:
+    """The form in which a one-time password is kept."""
+    return _hasher().hash(password)
+
+
+def keep_password(tx: Tx, person_id: str, digest: str) -> datetime:
+    """Replace a person's unused one-time passwords; gives the end of its life."""
+    table = t.one_time_password
+    unused = sa.and_(table.c.person_id == person_id, table.c.used_at.is_(None))
+    tx.run(table.update().where(unused).values(used_at=tx.now))
+    expires_at = tx.now + PASSWORD_LIVES
+    row = {"person_id": person_id, "secret_hash": digest, "created_at": tx.now, "expires_at": expires_at}
+    tx.run(table.insert().values(**row))
+    tx.audit("password.issued", f"person:{person_id}", {"expires_at": expires_at.isoformat()})
+    return expires_at
+
+
+def exchange_password(
+    services: Services,
+    person_id: str,
+    password: str,
+    *,
+    name: str = "",
+    scopes: Collection[str] = (),
+    days: int = DEFAULT_DAYS,
+) -> dict[str, Any]:
+    """Turn a one-time password into a personal token."""
+    label, wanted, lives = line("name", name, 80, "令牌名称"), _scopes(scopes), _days(days)
+    failed = False
+    with services.store.transaction(f"person:{person_id[:64]}") as tx:
+        row = _usable_password(tx, person_id)
+        right = _hasher().verify(password[:200], row.secret_hash if row is not None else _nobodys_hash())
+        if row is None or not right or _locked(tx, person_id):
+            _note_failure(tx, person_id)
+            failed = True
+        else:
+            tx.run(t.one_time_password.update().where(t.one_time_password.c.id == row.id).values(used_at=tx.now))
+            made = _make(tx, person_id, label or "首次令牌", wanted, lives)
+    if failed:
+        raise NotAuthenticated(REFUSED_EXCHANGE)
+    return made
+
+
+def _usable_password(tx: Tx, person_id: str) -> Any:
+    password, person = t.one_time_password, t.person
+    statement = (
+        sa.select(password)
+        .join(person, person.c.id == password.c.person_id)
+        .where(
+            password.c.person_id == person_id,
+            password.c.used_at.is_(None),
+            password.c.expires_at > tx.now,
+            person.c.active,
+        )
+        .order_by(password.c.id.desc())
+        .with_for_update(of=password)
+    )
+    return tx.one(statement)
+
+
+# -- the lock ----------------------------------------------------------------------------------------------------------
+
+
+def _lock_key(person_id: str) -> str:
+    # Hashed: whatever somebody types as a name fits the column, and a list of settings shows no names.
+    return "lockout:" + hashlib.sha256(person_id.encode("utf-8", "replace")).hexdigest()[:32]
+
+
+def _locked(tx: Tx, person_id: str) -> bool:
+    state = tx.value(sa.select(t.setting.c.value).where(t.setting.c.key == _lock_key(person_id))) or {}
+    return bool(state.get("until")) and from_micros(state["until"]) > tx.now
+
+
+def _note_failure(tx: Tx, person_id: str) -> None:
+    """Count a failure of a person who exists and is not locked out yet; otherwise there is nothing to protect."""
+    known = tx.one(sa.select(t.person.c.id).where(t.person.c.id == person_id).with_for_update())
+    if known is None or _locked(tx, person_id):
+        return
+    key = _lock_key(person_id)
+    state = tx.value(sa.select(t.setting.c.value).where(t.setting.c.key == key))
+    recent = [at for at in (state or {}).get("failures", []) if from_micros(at) > tx.now - LOCK_WINDOW]
+    failures = [*recent, to_micros(tx.now)]
+    locks = len(failures) >= FAILURES_ALLOWED
+    value = {"failures": [], "until": to_micros(tx.now + LOCK_WINDOW)} if locks else {"failures": failures}
+    if state is None:
+        tx.run(t.setting.insert().values(key=key, value=value, updated_at=tx.now))
+    else:
+        tx.run(t.setting.update().where(t.setting.c.key == key).values(value=value, updated_at=tx.now))
+    tx.audit("password.refused", f"person:{person_id}", {"failures": len(failures)})
+    if locks:
+        tx.audit("password.locked", f"person:{person_id}", {"minutes": int(LOCK_WINDOW.total_seconds() // 60)})
+
+
+# -- tokens ------------------------------------------------------------------------------------------------------------
+
+
+def create_token(
+    services: Services, actor: Actor, *, name: str, scopes: Collection[str] = (), days: int = DEFAULT_DAYS
+) -> dict[str, Any]:
+    """Another token for the acting person, for a program or a second device; never wider than the person's own."""
+    if not actor.is_person:
+        raise Forbidden("令牌只能由本人办理:请先用本人的一次性密码换取首个令牌(huiying token exchange)。")
+    label, wanted, lives = line("name", name, 80, "令牌名称", required=True), _scopes(scopes), _days(days)
+    excess = set(wanted) - set(actor.permissions)
+    if excess:
+        raise Forbidden(f"令牌的范围不能超出您现有的权限:{'、'.join(sorted(excess))}。")
+    with services.store.transaction(actor.id) as tx:
+        return _make(tx, actor.person_id, label, wanted or sorted(actor.permissions), lives)
+
+
+def _make(tx: Tx, person_id: str, name: str, scopes: list[str], lives: timedelta) -> dict[str, Any]:
+    secret = PREFIX + secrets.token_urlsafe(SECRET_BYTES)
+    row = {
+        "id": secrets.token_hex(8),
+        "person_id": person_id,
+        "name": name,
+        "scopes": scopes,
+        "created_at": tx.now,
+        "expires_at": tx.now + lives,
+    }
+    tx.run(t.token.insert().values(**row, secret_hash=_digest(secret)))
+    tx.audit("token.created", f"person:{person_id}", {"token": row["id"], "scopes": scopes, "days": lives.days})
+    return {"token": secret, **_view({**row, "last_used_at": None, "revoked_at": None})}
+
+
+def _scopes(scopes: Collection[str]) -> list[str]:
+    """Permissions by name; none given stands for everything the person may do."""
+    unknown = sorted(set(scopes) - {permission.value for permission in Permission})
+    if unknown:
+        raise InvalidInput("scopes", f"没有这样的范围:{'、'.join(unknown)[:200]}。")
+    return sorted(set(scopes))
+
+
+def _days(days: int) -> timedelta:
+    if not 1 <= days <= LONGEST_DAYS:
+        raise InvalidInput("days", f"有效期为 1 至 {LONGEST_DAYS} 天。")
+    return timedelta(days=days)
+
+
+def _digest(secret: str) -> str:
+    return hashlib.sha256(secret.encode("utf-8", "replace")).hexdigest()
+
+
+def authenticate(services: Services, secret: str) -> Actor:
+    """The person behind a token, with the permissions that person and token share."""
+    digest = _digest(secret)
+    statement = (
+        sa.select(t.token, t.person.c.active.label("person_active"))
+        .join(t.person, t.person.c.id == t.token.c.person_id)
+        .where(t.token.c.secret_hash == digest)
+    )
+    with services.store.reading() as tx:
+        row = tx.one(statement)
+        if row is None or not hmac.compare_digest(row.secret_hash, digest) or not _valid(row, tx.now):
+            raise NotAuthenticated(REFUSED_BEARER)
+        actor = _actor(tx, row.person_id, row.scopes)
+        stale = row.last_used_at is None or tx.now - row.last_used_at >= USE_NOTED_EVERY
+    if stale:
+        with services.store.transaction(actor.id) as tx:
+            tx.run(t.token.update().where(t.token.c.id == row.id).values(last_used_at=tx.now))
+    return actor
+
+
+def _valid(row: Any, now: datetime) -> bool:
+    return row.revoked_at is None and row.expires_at > now and bool(row.person_active)
+
+
+def _actor(tx: Tx, person_id: str, scopes: Collection[str]) -> Actor:
+    held = tx.all(sa.select(t.access.c.role, t.access.c.unit_id).where(t.access.c.person_id == person_id))
+    allowed = permissions_of(AccessRole(row.role) for row in held)
+    permissions = frozenset(permission.value for permission in allowed if not scopes or permission.value in scopes)
+    return Actor(f"person:{person_id}", person_id, permissions, frozenset(row.unit_id for row in held))
+
+
+def list_tokens(services: Services, actor: Actor, person_id: str = "") -> list[dict[str, Any]]:
+    """One's own tokens; everybody's (or one person's) for who manages people or audits."""
+    everybody = bool(actor.permissions & {Permission.PEOPLE, Permission.AUDIT})
+    wanted = person_id or ("" if everybody else actor.person_id)
+    if not everybody and wanted != actor.person_id:
+        raise Forbidden("您只能查看本人的令牌。")
+    statement = sa.select(t.token).order_by(t.token.c.created_at.desc(), t.token.c.id)
+    with services.store.reading() as tx:
+        rows = tx.all(statement.where(t.token.c.person_id == wanted) if wanted else statement)
+    return [_view(row._asdict()) for row in rows]
+
+
+def revoke_token(services: Services, actor: Actor, token_id: str) -> dict[str, Any]:
+    """End a token at once; revoking twice changes nothing."""
+    with services.store.transaction(actor.id) as tx:
+        row = tx.one(sa.select(t.token).where(t.token.c.id == token_id))
+        may = row is not None and (row.person_id == actor.person_id or Permission.PEOPLE in actor.permissions)
+        if row is None or not may:
+            raise NotFound(f"没有编号为「{token_id[:40]}」的令牌,或不归您管理。")
+        if row.revoked_at is None:
+            tx.run(t.token.update().where(t.token.c.id == token_id).values(revoked_at=tx.now))
+            tx.audit("token.revoked", f"person:{row.person_id}", {"token": token_id})
+        return _view({**row._asdict(), "revoked_at": row.revoked_at or tx.now})
+
+
+def _view(row: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "id": row["id"],
+        "person_id": row["person_id"],
+        "name": row["name"],
+        "scopes": list(row["scopes"]),
+        "created_at": shown(row["created_at"]),
+        "expires_at": shown(row["expires_at"]),
+        "last_used_at": shown(row["last_used_at"]),
+        "revoked_at": shown(row["revoked_at"]),
+    }
