@@ -57,12 +57,20 @@ class _Known:
             return
         with self._lock:
             self._values.update({value, quote(value, safe=""), quote(value), quote_plus(value)})
-            ordered = sorted(self._values, key=len, reverse=True)
-            self._pattern = re.compile("|".join(map(re.escape, ordered)))
+            self._pattern = None
 
     def mask(self, text: str) -> str:
-        pattern = self._pattern
-        return text if pattern is None else pattern.sub(MASK, text)
+        if not self._values:
+            return text
+        pattern = self._pattern or self._compile()
+        return pattern.sub(MASK, text)
+
+    def _compile(self) -> re.Pattern[str]:
+        """Put off until a text is masked: at the start many values are added in a row."""
+        with self._lock:
+            ordered = sorted(self._values, key=len, reverse=True)
+            self._pattern = re.compile("|".join(map(re.escape, ordered)))
+            return self._pattern
 
 
 _known = _Known()

@@ -226,7 +226,7 @@ class _Origin:
 
     def _exchange(self, link: _Link, message: bytes) -> tuple[_Answer, bool]:
         sock = link.sock
-        assert sock is not None  # noqa: S101  # connect() has just succeeded
+        assert sock is not None  # connect() has just succeeded
         try:
             left = seconds_left()
             if left <= 0:

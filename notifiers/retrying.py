@@ -76,5 +76,5 @@ def _wait(state: RetryCallState) -> float:
 
 
 def _last_outcome(state: RetryCallState) -> Any:
-    assert state.outcome is not None  # noqa: S101  # tenacity asks only after an attempt
+    assert state.outcome is not None  # tenacity asks only after an attempt
     return state.outcome.result()
