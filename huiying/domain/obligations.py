@@ -192,8 +192,8 @@ def _workdays(
     due = calendar.add_working_days(start, n)
     note = f"自{ANCHOR_ZH[anchor]}{start}起{n}个工作日,起算当日不计入。"
     made = _due(obligation, str(start), due.due_date, note, provisional=due.provisional, versions=due.calendar)
-    # A limit that began in a year asked for is shown even when it ends in the next.
-    return (made,) if {start.year, due.due_date.year} & set(years) else (_none(obligation, "所选年份内没有到期日。"),)
+    # Like a week, a limit belongs to the year of its due date alone, so that asking year by year gives it once.
+    return (made,) if due.due_date.year in years else (_none(obligation, "所选年份内没有到期日。"),)
 
 
 def _month_start(obligation: Obligation, period: _Period, n: int, calendar: WorkCalendar) -> ObligationDue:

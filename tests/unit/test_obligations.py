@@ -77,13 +77,11 @@ def test_a_working_day_limit_without_its_anchor_says_what_is_missing():
     assert "公布日期" in due.note_zh
 
 
-def test_a_working_day_limit_into_an_unknown_year_is_provisional():
-    (due,) = dues("ZT-02", 2026, issued_on="2026-11-20")
+def test_a_working_day_limit_into_an_unknown_year_is_provisional_and_given_in_the_year_of_its_due_date_only():
+    (due,) = dues("ZT-02", 2027, issued_on="2026-11-20")
     assert due.provisional
     assert "暂定" in due.text
-    # It belongs to the year in which it began and to the one in which it ends.
-    assert dues("ZT-02", 2027, issued_on="2026-11-20")[0].due_date == due.due_date
-    assert dues("ZT-02", 2025, issued_on="2026-11-20")[0].due_date is None
+    assert dues("ZT-02", 2026, issued_on="2026-11-20")[0].due_date is None
 
 
 def test_channels_that_must_all_be_used_are_kept_for_whoever_checks_fulfilment():
