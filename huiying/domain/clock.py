@@ -534,6 +534,9 @@ def second_person_reasons(
             continue
         now_is = new.get(key)
         reasons += _breach_reasons(was, now_is, first_grading=first_grading)
+        taken_away = now_is is None or now_is.state in {ClockState.CANCELLED, ClockState.WAIVED}
+        if was.state.is_open and taken_away and not first_grading:
+            reasons.append(f"未完成的「{was.name}」将被取消")
     return tuple(dict.fromkeys(reasons))
 
 
