@@ -109,10 +109,13 @@ def refusal(what: str, findings: Sequence[Finding]) -> BadRulePack:
 def read_bytes(path: Path) -> bytes:
     """Read a file, never more than is allowed; ``Unreadable`` when it cannot be read."""
     try:
+        # Opening a pipe would wait for somebody to write into it.
+        if path.exists() and not path.is_file():
+            raise Unreadable(1, "这不是一个文件。")
         with path.open("rb") as file:
             return file.read(MAX_BYTES + 1)
-    except OSError as error:
-        raise Unreadable(1, f"文件无法读取({error.strerror or type(error).__name__})。") from error
+    except (OSError, ValueError) as error:
+        raise Unreadable(1, f"文件无法读取({getattr(error, 'strerror', None) or type(error).__name__})。") from error
 
 
 def parse_yaml(data: bytes) -> Node:

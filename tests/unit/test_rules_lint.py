@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from typing import cast
 
@@ -214,8 +215,10 @@ def test_a_byte_order_mark_and_windows_line_ends_are_tolerated():
 
 def test_a_file_that_cannot_be_read_is_a_finding(tmp_path):
     assert [f.line for f in lint([tmp_path / "missing.yaml"])] == [1]
+    assert [f.line for f in lint([tmp_path / "a\0b.yaml"])] == [1]
     (tmp_path / "folder.yaml").mkdir()
-    assert [f.line for f in load_packs(tmp_path).findings] == [1]
+    os.mkfifo(tmp_path / "pipe.yaml")
+    assert [f.line for f in load_packs(tmp_path).findings] == [1, 1]
 
 
 # -- hostile files: bounded, refused, never a crash ----------------------------------------------------------------
