@@ -104,10 +104,11 @@ def execute(
     digest = request_hash([name, no, payload])
     try:
         with services.store.transaction(actor.id, crash="change") as tx:
-            if recall(tx, actor.id, key, digest) is None:
-                _perform(tx, actor, actor.id, "", name, no, payload)
-                remember(tx, actor.id, key, {"no": no})
-            return incident_view(tx, no)
+            if recall(tx, actor.id, key, digest) is not None:
+                return incident_view(tx, no)
+            after = _perform(tx, actor, actor.id, "", name, no, payload)
+            remember(tx, actor.id, key, {"no": no})
+            return incident_view(tx, no, after)
     except _PendingError as pending:
         return _refuse_for_now(services, actor, name, no, payload, pending.reasons)
 
@@ -154,7 +155,7 @@ def locked(tx: Tx, actor: Actor, no: str) -> Any:
 
 def _perform(
     tx: Tx, actor: Actor, actor_id: str, approver_id: str, name: str, no: str, payload: dict[str, Any]
-) -> None:
+) -> Snapshot:
     _, function = COMMANDS[name]
     row = locked(tx, actor, no)
     change = Change(tx, row, actor_id, approver_id, snapshot(tx, row))
@@ -180,6 +181,7 @@ def _perform(
         f"incident.{name}", f"incident:{no}",
         {"payload": _audited(payload), "requested_by": actor_id, "approved_by": approver_id, "reasons": reasons},
     )  # fmt: skip
+    return after
 
 
 def _together(shot: Snapshot, others: Iterable[Snapshot]) -> list[Clock]:
@@ -216,10 +218,10 @@ def approve(services: Services, actor: Actor, request_id: int, note: str = "") -
             raise Forbidden("申请人不能复核自己的申请,请由另一人办理。申请仍待复核。")
         row = tx.one(sa.select(t.incident).where(t.incident.c.id == request.incident_id))
         assert row is not None
-        _perform(tx, actor, request.requested_by, actor.id, request.command, row.no, request.payload)
+        after = _perform(tx, actor, request.requested_by, actor.id, request.command, row.no, request.payload)
         _decide(tx, request_id, "approved", actor.id, text)
         tx.audit("request.approved", f"incident:{row.no}", {"request": request_id, "command": request.command})
-        return incident_view(tx, row.no)
+        return incident_view(tx, row.no, after)
 
 
 def reject(services: Services, actor: Actor, request_id: int, note: str = "") -> dict[str, Any]:

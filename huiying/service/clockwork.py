@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from types import SimpleNamespace
 from typing import Any
 
 import sqlalchemy as sa
@@ -61,6 +62,7 @@ def _policy_for(clock: Clock, policies: Sequence[Policy]) -> Policy:
 
 
 def _insert_new(tx: Tx, row: Any, clocks: list[Clock], policies: Sequence[Policy]) -> list[dict[str, Any]]:
+    """New clocks in one insert, their actions in another."""
     chosen = {clock.key: _policy_for(clock, policies) for clock in clocks}
     values = [
         {
@@ -77,13 +79,19 @@ def _insert_new(tx: Tx, row: Any, clocks: list[Clock], policies: Sequence[Policy
         }
         for clock in clocks
     ]
-    versions = dict(repo.packs_of(tx, row.id, row.cycle))
+    versions = dict(repo.packs_of(tx, row.id, row.cycle)) if values else {}
     for value in values:
         value["pack_version"] = versions.get(value["pack_id"] or "")
     ids = repo.insert_clocks(tx, values)
-    for clock in clocks:
-        planned = plan_actions(clock, chosen[clock.key], tx.now, tx.now)
-        repo.insert_actions(tx, row.id, ids[clock.key], 1, planned)
+    rows = [
+        action
+        for clock in clocks
+        for action in repo.action_rows(
+            tx, row.id, ids[clock.key], 1, plan_actions(clock, chosen[clock.key], tx.now, tx.now)
+        )
+    ]
+    if rows:
+        tx.run(t.timed_action.insert(), rows)
     return [
         repo.clock_event_row(
             tx,
@@ -198,19 +206,24 @@ def incident_state(facts: Facts, clocks: Sequence[Clock], *, handling: bool) -> 
     return IncidentState.GRADED if facts.present[1] is not None else IncidentState.REGISTERED
 
 
-def refresh(tx: Tx, row: Any, **changed: Any) -> Snapshot:
-    """Recompute an incident inside the transaction that changed it; ``changed`` are further columns to set."""
+def refresh(tx: Tx, row: Any, facts: Facts | None = None, **changed: Any) -> Snapshot:
+    """Recompute an incident inside the transaction that changed it; ``changed`` are further columns to set.
+
+    ``facts`` spares reading what the caller has just written. Gives the incident as it stands afterwards.
+    """
     fresh: Any = tx.one(sa.select(t.incident).where(t.incident.c.id == row.id))
-    shot = snapshot(tx, fresh)
+    shot = snapshot(tx, fresh) if facts is None else Snapshot(fresh, facts, derive_clocks(facts, tx.now))
     store_clocks(tx, fresh, shot.clocks)
     stages = tx.value(sa.select(sa.func.count()).where(t.stage_log.c.incident_id == row.id))
     state = incident_state(shot.facts, shot.clocks, handling=bool(stages))
     kind, severity = shot.facts.present
-    tx.run(
-        t.incident.update()
-        .where(t.incident.c.id == row.id)
-        .values(
-            state=str(state), kind=str(kind), severity=severity and str(severity), version=fresh.version + 1, **changed
-        )
-    )
-    return shot
+    values = {
+        "state": str(state),
+        "kind": str(kind),
+        "severity": severity and str(severity),
+        "version": fresh.version + 1,
+        **changed,
+    }
+    tx.run(t.incident.update().where(t.incident.c.id == row.id).values(**values))
+    present = dict(fresh._mapping) | values  # noqa: SLF001 - the documented name of a row's mapping
+    return Snapshot(SimpleNamespace(**present), shot.facts, shot.clocks)

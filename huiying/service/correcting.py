@@ -61,7 +61,7 @@ def _correct_time(change: Change, payload: dict[str, Any]) -> None:
     repo.append_history(
         change.tx, change.row.id, change.row.cycle, [("time_fact", detail)], change.actor_id, change.approver_id
     )
-    choose_packs(change.tx, change.row)
+    choose_packs(change.tx, change.row, repo.load_facts(change.tx, change.row, lambda _pack, _version: ()))
     _judge_by_publication_time(change)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
@@ -11,9 +12,9 @@ import sqlalchemy as sa
 from huiying.domain.audit import rfc3339
 from huiying.domain.clock import Clock
 from huiying.domain.errors import Forbidden, InvalidInput
-from huiying.domain.folding import instant
+from huiying.domain.folding import Entry, fold, instant
 from huiying.domain.freetext import BODY_LIMIT, NOTE_LIMIT, NOTICE_TITLE_LIMIT, TITLE_LIMIT, checked
-from huiying.domain.incident import TimeFact, check_times, resolve_anchor, to_precision
+from huiying.domain.incident import Facts, TimeFact, check_times, resolve_anchor, to_precision
 from huiying.domain.kinds import (
     Band,
     EventKind,
@@ -22,16 +23,17 @@ from huiying.domain.kinds import (
     TimeKind,
 )
 from huiying.domain.plan import SHANGHAI, summary_action
+from huiying.domain.rules import RulePack
 from huiying.service.actor import Actor
 from huiying.service.changes import DESK, in_scope, keep_request, sha256
-from huiying.service.clockwork import refresh
+from huiying.service.clockwork import Snapshot, refresh
 from huiying.service.idempotency import recall, remember, request_hash
 from huiying.service.requests import (
     RegisterRequest,
     TimeInput,
     TransferInput,
 )
-from huiying.service.rulebook import packs_for_unit
+from huiying.service.rulebook import pack_of, packs_for_unit
 from huiying.service.services import Services
 from huiying.service.views import incident_view
 from huiying.store import incidents as repo
@@ -50,10 +52,11 @@ def register(services: Services, actor: Actor, request: RegisterRequest, idempot
     digest = request_hash(clean)
     with services.store.transaction(actor.id, crash="register") as tx:
         known = recall(tx, actor.id, idempotency_key, digest)
-        no = known["no"] if known else _register(tx, actor, clean)
-        if not known:
-            remember(tx, actor.id, idempotency_key, {"no": no})
-        return incident_view(tx, no)
+        if known:
+            return incident_view(tx, known["no"])
+        shot = _register(tx, actor, clean)
+        remember(tx, actor.id, idempotency_key, {"no": shot.row.no})
+        return incident_view(tx, shot.row.no, shot)
 
 
 def _clean(request: RegisterRequest) -> dict[str, Any]:
@@ -111,7 +114,7 @@ def transfer_value(transfer: TransferInput) -> dict[str, Any]:
     }
 
 
-def _register(tx: Tx, actor: Actor, clean: dict[str, Any]) -> str:
+def _register(tx: Tx, actor: Actor, clean: dict[str, Any]) -> Snapshot:
     _check_units(tx, actor, [clean["unit_id"], *clean["co_units"]])
     check_stated(clean["times"].values(), tx.now)
     local = tx.now.astimezone(SHANGHAI)
@@ -142,17 +145,17 @@ def _register(tx: Tx, actor: Actor, clean: dict[str, Any]) -> str:
         .returning(t.incident.c.id)
     ).scalar_one()
     row = tx.one(sa.select(t.incident).where(t.incident.c.id == row_id))
-    open_cycle(tx, row, actor.id, clean)
+    shot = open_cycle(tx, row, actor.id, clean)
     # The audit names people and texts by hash only: the row itself is reproduced in the history.
     tx.audit("incident.registered", f"incident:{no}", {**_without_texts(clean), "title_sha256": sha256(clean["title"])})
-    return no
+    return shot
 
 
 def _without_texts(clean: Mapping[str, Any]) -> dict[str, Any]:
     return {k: v for k, v in clean.items() if k not in {"title", "body", "source_detail", "notice_title"}}
 
 
-def open_cycle(tx: Tx, row: Any, by: str, clean: dict[str, Any]) -> None:
+def open_cycle(tx: Tx, row: Any, by: str, clean: dict[str, Any]) -> Snapshot:
     """The first entries of a cycle, its packs, its clocks and the one message that goes out at once."""
     entries: list[tuple[str, Mapping[str, Any]]] = [
         ("registered", {k: clean[k] for k in ("kind", "severity", "criterion", "source", "unit_id")})
@@ -161,7 +164,8 @@ def open_cycle(tx: Tx, row: Any, by: str, clean: dict[str, Any]) -> None:
     if clean["transfer"]:
         entries.append(("transfer", {"key": "1", **clean["transfer"]}))
     repo.append_history(tx, row.id, row.cycle, entries, by)
-    choose_packs(tx, row)
+    facts = fold([Entry(what, tx.now, by, dict(detail)) for what, detail in entries], (), ())
+    packs = choose_packs(tx, row, facts)
     if clean["late_exposure"]:
         # Anchoring at the exposure puts the strict due times later: the shift leader confirms it as a second person.
         keep_request(
@@ -172,8 +176,9 @@ def open_cycle(tx: Tx, row: Any, by: str, clean: dict[str, Any]) -> None:
             by,
             ["登记时申请按首发(曝光)时间起算"],
         )
-    shot = refresh(tx, row)
+    shot = refresh(tx, row, replace(facts, rules=tuple(rule for pack in packs for rule in pack.clocks)))
     _announce_registration(tx, row, shot.clocks)
+    return shot
 
 
 def _announce_registration(tx: Tx, row: Any, clocks: tuple[Clock, ...]) -> None:
@@ -187,24 +192,24 @@ def _announce_registration(tx: Tx, row: Any, clocks: tuple[Clock, ...]) -> None:
     repo.insert_actions(tx, row.id, None, row.cycle, [action], salt="registered")
 
 
-def choose_packs(tx: Tx, row: Any) -> bool:
-    """Freeze the packs in force on the incident's date; packs already frozen keep their version. True when it changed."""
+def choose_packs(tx: Tx, row: Any, facts: Facts) -> list[RulePack]:
+    """Freeze the packs in force on the incident's date; packs already frozen keep their version."""
     have = dict(repo.packs_of(tx, row.id, row.cycle))
-    facts = repo.load_facts(tx, row, lambda _pack, _version: ())
     anchor = resolve_anchor("occurred_at", facts).at
     chosen = packs_for_unit(tx, row.unit_id, row.region_code, anchor)
     wanted = {pack.id: have.get(pack.id, pack.version) for pack in chosen}
-    if wanted == have:
-        return False
+    if wanted != have:
+        _freeze_packs(tx, row, wanted)
+    return [pack_of(tx, pack_id, version) for pack_id, version in sorted(wanted.items())]
+
+
+def _freeze_packs(tx: Tx, row: Any, wanted: dict[str, str]) -> None:
     link = t.incident_pack
     tx.run(link.delete().where(link.c.incident_id == row.id, link.c.cycle == row.cycle))
-    if wanted:
-        tx.run(
-            link.insert(),
-            [{"incident_id": row.id, "cycle": row.cycle, "pack_id": k, "pack_version": v} for k, v in wanted.items()],
-        )
+    rows = [{"incident_id": row.id, "cycle": row.cycle, "pack_id": k, "pack_version": v} for k, v in wanted.items()]
+    if rows:
+        tx.run(link.insert(), rows)
     repo.append_history(tx, row.id, row.cycle, [("packs", wanted)], "system:rules")
-    return True
 
 
 def _check_units(tx: Tx, actor: Actor, unit_ids: Iterable[str]) -> None:

@@ -160,35 +160,25 @@ def _freeze(
 
 
 def _freeze_year(tx: Tx, year: YearCalendar, actor_id: str, *, newer: bool) -> bool:
-    """Keep a year's calendar; an imported one replaces the present one, a shipped one only fills a gap."""
-    present = tx.one(sa.select(t.calendar.c.version).where(t.calendar.c.year == year.year, t.calendar.c.current))
-    known = tx.one(
-        sa.select(t.calendar.c.version).where(t.calendar.c.year == year.year, t.calendar.c.version == year.version)
-    )
-    wins = present is None or newer
+    """Keep a year's calendar. What an operator imported stays in use; a shipped one replaces only a shipped one."""
+    table = t.calendar
+    of_year = table.c.year == year.year
+    present = tx.one(sa.select(table.c.version, table.c.imported_by).where(of_year, table.c.current))
+    if present is not None and present.version == year.version:
+        return False
+    wins = newer or present is None or present.imported_by.startswith("system:")
+    known = tx.one(sa.select(table.c.version).where(of_year, table.c.version == year.version))
+    if wins:
+        tx.run(table.update().where(of_year).values(current=table.c.version == year.version))
     if known is None:
-        if wins:
-            tx.run(t.calendar.update().where(t.calendar.c.year == year.year).values(current=False))
-        tx.run(
-            t.calendar.insert().values(
-                year=year.year,
-                version=year.version,
-                source_notice=year.source_notice,
-                body=year_to_dict(year),
-                imported_at=tx.now,
-                imported_by=actor_id,
-                current=wins,
-            )
+        values = {"year": year.year, "version": year.version, "source_notice": year.source_notice}
+        kept = {"body": year_to_dict(year), "imported_at": tx.now, "imported_by": actor_id, "current": wins}
+        tx.run(table.insert().values(**values, **kept))
+    if wins or known is None:
+        tx.audit(
+            "calendar.imported", f"calendar:{year.year}", {"year": year.year, "version": year.version, "used": wins}
         )
-        tx.audit("calendar.imported", f"calendar:{year.year}", {"year": year.year, "version": year.version})
-    elif newer and present is not None and present.version != year.version:
-        tx.run(
-            t.calendar.update()
-            .where(t.calendar.c.year == year.year)
-            .values(current=t.calendar.c.version == year.version)
-        )
-        tx.audit("calendar.switched", f"calendar:{year.year}", {"year": year.year, "version": year.version})
-    return present is None or present.version != year.version
+    return wins
 
 
 def import_calendar(services: Services, actor: Actor, data: bytes, name: str) -> dict[str, Any]:

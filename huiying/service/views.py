@@ -301,12 +301,14 @@ def brief_view(row: Any, names: dict[str, str]) -> dict[str, Any]:
     }
 
 
-def incident_view(tx: Tx, no: str) -> dict[str, Any]:
+def incident_view(tx: Tx, no: str, shot: Snapshot | None = None) -> dict[str, Any]:
     """Everything about one incident as it stands at the instant of the transaction."""
-    row = repo.find_incident(tx, no)
-    if row is None:
-        raise NotFound(f"没有编号为 {no} 的事项。")
-    shot = snapshot(tx, row)
+    if shot is None:
+        found = repo.find_incident(tx, no)
+        if found is None:
+            raise NotFound(f"没有编号为 {no} 的事项。")
+        shot = snapshot(tx, found)
+    row = shot.row
     names = unit_names(tx, [row.unit_id, *row.co_units])
     clocks = _clocks(tx, shot)
     keys = {clock["id"]: clock["key"] for clock in clocks if clock["id"] is not None}

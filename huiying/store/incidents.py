@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sa
@@ -154,17 +153,17 @@ def insert_clocks(tx: Tx, rows: list[dict[str, Any]]) -> dict[str, int]:
     return {row.key: row.id for row in tx.run(statement, rows)}
 
 
-def insert_actions(
+def action_rows(
     tx: Tx,
     incident_id: int | None,
     clock_id: int | None,
     generation: int,
     planned: Iterable[PlannedAction],
     salt: str = "",
-) -> None:
-    """Write timed actions; planning the same thing twice leaves one row."""
+) -> list[dict[str, Any]]:
+    """Timed actions as rows; planning the same thing twice gives the same dedup keys."""
     scope = f"clock:{clock_id}" if clock_id else f"incident:{incident_id}:{salt}"
-    rows = [
+    return [
         {
             "dedup_key": dedup_key(scope, action.step_id, generation, action.repetition),
             "kind": str(action.kind),
@@ -181,6 +180,18 @@ def insert_actions(
         }
         for action in planned
     ]
+
+
+def insert_actions(
+    tx: Tx,
+    incident_id: int | None,
+    clock_id: int | None,
+    generation: int,
+    planned: Iterable[PlannedAction],
+    salt: str = "",
+) -> None:
+    """Write timed actions."""
+    rows = action_rows(tx, incident_id, clock_id, generation, planned, salt)
     if rows:
         tx.run(t.timed_action.insert(), rows)
 
@@ -211,8 +222,3 @@ def clock_event_row(tx: Tx, clock_id: int, incident_id: int, what: str, **values
         "due_to": values["due_to"],
         "detail": values.get("detail", {}),
     }
-
-
-def next_instant(values: Iterable[datetime | None]) -> datetime | None:
-    """The earliest of those given."""
-    return min((value for value in values if value is not None), default=None)
