@@ -1,0 +1,42 @@
+"""What an empty system needs to be entered: one unit, one administrator, the channels that need no account."""
+
+from __future__ import annotations
+
+from huiying.domain.access import AccessRole
+from huiying.domain.kinds import ChannelKind
+from huiying.service import tokens
+from huiying.service.services import Services
+from huiying.store import tables as t
+from notifiers.registry import audience_of
+
+UNIT_ID = "main"
+UNIT_NAME = "本单位"
+ADMINISTRATOR_ID = "admin"
+ADMINISTRATOR_NAME = "系统管理员"
+_SEEDER = "system:setup"
+#: The console is the last way out: whatever is configured later comes before it.
+_CHANNELS = ((ChannelKind.INBOX, 0), (ChannelKind.CONSOLE, 900))
+
+
+def seed(services: Services) -> str | None:
+    """Seed an empty system; gives the administrator's one-time password, or None where somebody has been before."""
+    with services.store.reading() as tx:
+        if tx.one(t.unit.select().limit(1)) is not None:
+            return None
+    password = tokens.new_password()
+    digest = tokens.hash_password(password)
+    with services.store.transaction(_SEEDER) as tx:
+        # Two first starts at once: whoever comes second finds the unit.
+        if tx.one(t.unit.select().limit(1)) is not None:
+            return None
+        tx.run(t.unit.insert().values(id=UNIT_ID, name=UNIT_NAME, parent_id=None, active=True))
+        person = {"id": ADMINISTRATOR_ID, "name": ADMINISTRATOR_NAME, "unit_id": UNIT_ID, "im_sealed": {}}
+        tx.run(t.person.insert().values(**person, created_at=tx.now, active=True))
+        role = AccessRole.ADMINISTRATOR.value
+        tx.run(t.access.insert().values(person_id=ADMINISTRATOR_ID, role=role, unit_id=UNIT_ID))
+        for kind, rank in _CHANNELS:
+            row = {"id": kind.value, "name": kind.zh, "kind": kind.value, "audience": audience_of(kind).value}
+            tx.run(t.channel.insert().values(**row, rank=rank, enabled=True, settings={}, secrets_sealed={}))
+        tx.audit("system.seeded", "system", {"unit": UNIT_ID, "administrator": ADMINISTRATOR_ID})
+        tokens.keep_password(tx, ADMINISTRATOR_ID, digest)
+    return password
