@@ -1,0 +1,333 @@
+"""The engine: looks, decides, sends, records. It never waits for Prefect and holds no truth of its own.
+
+``tick`` is one look at the queues: expand what is due, claim what is visible, hand it to the sender threads, and say how
+long nothing will be due. Somebody else decides when to look (``schedules.ticker``); the senders only ask for another look
+when they run low. Every step is a transaction of its own, so that a kill at any point loses nothing.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+import sqlalchemy as sa
+from loguru import logger
+
+from huiying.domain.errors import Unavailable
+from huiying.domain.kinds import Audience, ChannelKind
+from huiying.domain.retry import BREAKER_AFTER, Breaker
+from huiying.now import monotonic
+from huiying.service.breaches import sweep_breaches
+from huiying.service.claims import Claimed, claim_due
+from huiying.service.delivery import SEND_SECONDS, Attempt, give_back, record_outcomes, send_claimed
+from huiying.service.expand import MOST_AT_ONCE, Batch, expand_due, stale_after
+from huiying.service.hand import new_hand
+from huiying.service.lanes import Lanes
+from huiying.service.outage import consolidate_backlog
+from huiying.service.recorder import Recorder
+from huiying.service.senders import Senders
+from huiying.service.services import Services
+from huiying.store import heartbeats, outbox
+from huiying.store import tables as t
+from huiying.store.db import Tx
+
+#: How long a fresh action is left to a healthy runner.
+GUARD = timedelta(seconds=1)
+#: More than this many due at once is a storm, which the engine takes at once.
+CALM = 3
+_HEARTBEAT_FRESH = timedelta(seconds=3)
+_SWEEP_SECONDS = 2.0
+_TIDY_SECONDS = 60.0
+_BREACH_GRACE = timedelta(seconds=1.5)
+#: Nothing waits longer than this: parking and Retry-After are capped at ten minutes.
+_LONGEST_WAIT = timedelta(minutes=11)
+_MOST_WAITING = 768
+#: A look that found everything taken is repeated after this; the senders ask earlier when they run low.
+_BUSY_SECONDS = 0.05
+_IDLE_SECONDS = 1.0
+_INBOX_PLACES = 2
+
+
+@dataclass(frozen=True, slots=True)
+class EngineOptions:
+    """How an engine works. A second sender process has another name and may leave the expanding to the first."""
+
+    name: str = "engine"
+    expand_actions: bool = True
+    widest_lane: int = 256
+    most_threads: int = 320
+    send_seconds: float = SEND_SECONDS
+
+
+class Engine:
+    """One process's share of the work; several engines on one store divide it by claiming."""
+
+    def __init__(self, services: Services, options: EngineOptions | None = None) -> None:
+        self._services = services
+        self._options = options or EngineOptions()
+        self.hand = new_hand(services.settings.node, self._options.name)
+        self._senders = Senders(services)
+        self._lanes: Lanes[Claimed] = Lanes(
+            self._send,
+            places=services.settings.sender_threads,
+            widest=self._options.widest_lane,
+            most_threads=self._options.most_threads,
+            on_low=self.wake,
+        )
+        self._recorder = Recorder(self._record)
+        self._ticking = threading.Lock()
+        # One writer at a time within the process: waiting here is fair and quick, SQLite's busy handler is neither.
+        self._writing = threading.Lock()
+        self._holding: set[str] = set()
+        self._awake = threading.Event()
+        self._stopping = threading.Event()
+        self._threads: list[threading.Thread] = []
+        self._next_sweep = 0.0
+        self._next_tidy = 0.0
+        self._held = False
+        self._fault = ""
+
+    # -- life --------------------------------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Void what former lives of this process were holding, then begin to work."""
+        with self._services.store.transaction(self.hand.actor) as tx:
+            ensure_inbox(tx)
+            voided = outbox.release_owned_before(tx, self.hand.process, self.hand.owner)
+            if voided:
+                tx.audit("leases.voided", "deliveries", {"count": voided})
+        self._recorder.start()
+        self._threads = [
+            threading.Thread(target=self._pump, name="pump", daemon=True),
+            threading.Thread(target=self._beat, name="heartbeat", daemon=True),
+        ]
+        for thread in self._threads:
+            thread.start()
+
+    def stop(self, seconds: float = 5.0) -> None:
+        """Begin nothing more, give back what has not begun, record what has been sent."""
+        self._stopping.set()
+        self._awake.set()
+        for lane_id in self._lanes.ids():
+            for claimed in self._lanes.take_back(lane_id):
+                self._recorder.put(give_back(claimed))
+        self._lanes.close(seconds)
+        self._recorder.close(seconds)
+        for thread in self._threads:
+            thread.join(1.0)
+        self._senders.close()
+
+    def wake(self) -> None:
+        """Ask for a look soon."""
+        self._awake.set()
+
+    def is_idle(self) -> bool:
+        """True when this process holds nothing."""
+        return not self._lanes.waiting() and not self._lanes.busy() and not self._recorder.waiting
+
+    def _pump(self) -> None:
+        """Look again when the senders run low or recording made new work; the ticker looks at everything else."""
+        while not self._stopping.is_set():
+            self._awake.wait()
+            self._awake.clear()
+            try:
+                self.tick()
+            except Exception:  # noqa: BLE001 - the ticker says the same; this thread has to go on
+                logger.exception("a look failed")
+
+    # -- looking -----------------------------------------------------------------------------------------------------
+
+    def tick(self) -> float:
+        """One look; gives the seconds until the next thing is due. Never raises for what the store does."""
+        if not self._ticking.acquire(blocking=False):
+            return _BUSY_SECONDS
+        try:
+            pause = self._tick()
+            self._fault = ""
+        except Unavailable as error:
+            self._fault = error.message
+            logger.error("the engine cannot look: {}", error.message)
+            return _IDLE_SECONDS
+        finally:
+            self._ticking.release()
+        return pause
+
+    def next_due(self) -> float:
+        """Seconds until something is due, without doing anything about it."""
+        with self._services.store.reading() as tx:
+            return self._pause(tx)
+
+    def _tick(self) -> float:
+        if self._stopping.is_set():
+            return _IDLE_SECONDS
+        self._sweep()
+        while True:
+            with self._services.store.reading() as tx:
+                look, now, guard = outbox.outlook(tx), tx.now, self._guard(tx)
+            self._note_held(look.held)
+            if look.held:
+                return _IDLE_SECONDS
+            worked = self._work(look, now, guard)
+            if not worked or self._lanes.waiting() >= _MOST_WAITING:
+                break
+        with self._services.store.reading() as tx:
+            return self._pause(tx)
+
+    def _work(self, look: outbox.Outlook, now: datetime, guard: timedelta) -> bool:
+        """Do what one look has found; True when there may be more."""
+        more = False
+        if self._options.expand_actions and look.next_action_at is not None and look.next_action_at <= now - guard:
+            more = self._expand(look.next_action_at, now, guard)
+        if look.next_delivery_at is not None and look.next_delivery_at <= now:
+            more = self._claim() or more
+        return more
+
+    def _expand(self, next_at: datetime, now: datetime, guard: timedelta) -> bool:
+        if now - next_at > stale_after(self._services):
+            with self._writing:
+                digest = consolidate_backlog(self._services, self._senders, self.hand, self._lanes.room)
+            if digest is not None:
+                self._dispatch(digest.claimed)
+                return True
+        with self._writing:
+            batch: Batch = expand_due(self._services, self._senders, self.hand, room=self._lanes.room, older_than=guard)
+        self._dispatch(batch.claimed)
+        return len(batch.expansions) >= MOST_AT_ONCE
+
+    def _claim(self) -> bool:
+        with self._writing:
+            claimed = claim_due(
+                self._services,
+                self._senders,
+                self.hand,
+                room=self._lanes.room,
+                most=MOST_AT_ONCE,
+                closed=self._lanes.full(),
+                holding=self._holding,
+            )
+        self._dispatch(claimed)
+        return len(claimed) >= MOST_AT_ONCE
+
+    def _guard(self, tx: Tx) -> timedelta:
+        """How long to leave fresh actions to the runner: a second in calm, not at all in a storm or without it."""
+        if not heartbeats.is_healthy(tx, f"{self._services.settings.node}/runner", _HEARTBEAT_FRESH):
+            return timedelta(0)
+        return GUARD if outbox.count_due(tx, tx.now, CALM + 1) <= CALM else timedelta(0)
+
+    def _pause(self, tx: Tx) -> float:
+        look, guard = outbox.outlook(tx), self._guard(tx)
+        if look.held:
+            return _IDLE_SECONDS
+        waits = []
+        if look.next_action_at is not None and self._options.expand_actions:
+            waits.append((look.next_action_at + guard - tx.now).total_seconds())
+        if look.next_delivery_at is not None:
+            waits.append((look.next_delivery_at - tx.now).total_seconds())
+        pause = min(waits, default=_IDLE_SECONDS)
+        return pause if pause > 0 else _BUSY_SECONDS
+
+    def _note_held(self, held: bool) -> None:  # noqa: FBT001
+        if held and not self._held:
+            logger.warning("dispatch is held: nothing is sent until somebody confirms")
+        self._held = held
+
+    # -- keeping house -----------------------------------------------------------------------------------------------
+
+    def _sweep(self) -> None:
+        """Breaches that no action records; and, now and then, what time has made needless."""
+        now = monotonic()
+        if now >= self._next_sweep:
+            self._next_sweep = now + _SWEEP_SECONDS
+            with self._writing:
+                sweep_breaches(self._services, self.hand, _BREACH_GRACE)
+        if now >= self._next_tidy:
+            self._next_tidy = now + _TIDY_SECONDS
+            with self._writing, self._services.store.transaction(self.hand.actor) as tx:
+                outbox.sweep_ledger(tx, tx.now - timedelta(hours=1))
+                outbox.clamp_waits(tx, tx.now + _LONGEST_WAIT)
+
+    def clock_stepped(self, seconds: float) -> None:
+        """The wall clock jumped: the chain keeps it, and no delivery waits for a moment that has moved away."""
+        with self._writing, self._services.store.transaction(self.hand.actor) as tx:
+            tx.audit("clock_step", f"process:{self.hand.process}", {"milliseconds": round(seconds * 1000)})
+            outbox.clamp_waits(tx, tx.now + _LONGEST_WAIT)
+            outbox.sweep_ledger(tx, tx.now - timedelta(hours=1))
+        self.wake()
+
+    def _beat(self) -> None:
+        while not self._stopping.wait(1.0):
+            try:
+                with self._writing, self._services.store.transaction(self.hand.actor) as tx:
+                    heartbeats.beat(tx, self.hand.process, self.hand.boot_id, self._state(tx))
+            except Unavailable as error:
+                logger.warning("no heartbeat: {}", error.message)
+
+    def _state(self, tx: Tx) -> dict[str, Any]:
+        look = outbox.outlook(tx)
+        late = tx.now - look.next_action_at if look.next_action_at is not None else timedelta(0)
+        state: dict[str, Any] = {
+            "healthy": not self._fault,
+            "waiting": self._lanes.waiting(),
+            "sending": self._lanes.busy(),
+            "late_seconds": max(0, int(late.total_seconds())),
+        }
+        if look.held:
+            state |= {"held": True, "note": "通知已暂停发送:等待确认后放行"}
+        if self._fault:
+            state["fault"] = self._fault
+        return state
+
+    # -- sending -----------------------------------------------------------------------------------------------------
+
+    def _dispatch(self, claimed: Sequence[Claimed]) -> None:
+        for item in claimed:
+            self._holding.add(item.notice_no)
+            if item.is_inbox:
+                self._lanes.limit(item.channel_id, _INBOX_PLACES)
+            elif item.channel.failures >= BREAKER_AFTER:
+                self._lanes.limit(item.channel_id, 1)
+            self._lanes.put(item.channel_id, item.urgency, item)
+
+    def _send(self, claimed: Claimed) -> None:
+        """Send one; what has waited too long for its turn is given back, so that no lease runs out in a queue."""
+        trust = self._services.settings.lease_seconds - self._options.send_seconds - 2.0
+        if self._stopping.is_set() or monotonic() - claimed.held_since > max(trust, 1.0):
+            self._recorder.put(give_back(claimed))
+            return
+        self._recorder.put(send_claimed(self._senders, claimed, self._options.send_seconds))
+
+    def _record(self, attempts: Sequence[Attempt]) -> None:
+        with self._writing:
+            recorded = record_outcomes(self._services, self.hand, attempts)
+        self._holding.difference_update([attempt.claimed.notice_no for attempt in attempts])
+        for channel_id, breaker in recorded.breakers.items():
+            self._mind_breaker(channel_id, breaker)
+        if recorded.made or recorded.breakers:
+            self.wake()
+
+    def _mind_breaker(self, channel_id: str, breaker: Breaker) -> None:
+        """A parked channel's queue goes back to the outbox; a recovered one gets its places again."""
+        if breaker.failures < BREAKER_AFTER:
+            self._lanes.usual_places(channel_id)
+            return
+        self._lanes.limit(channel_id, 1)
+        for claimed in self._lanes.take_back(channel_id):
+            self._recorder.put(give_back(claimed, breaker.parked_until))
+
+
+def ensure_inbox(tx: Tx) -> None:
+    """Deliveries into inboxes name a channel like all others."""
+    known = tx.value(sa.select(t.channel.c.id).where(t.channel.c.kind == str(ChannelKind.INBOX)))
+    if known is None:
+        tx.run(
+            t.channel.insert().values(
+                id=str(ChannelKind.INBOX),
+                name=ChannelKind.INBOX.zh,
+                kind=str(ChannelKind.INBOX),
+                audience=str(Audience.PERSONAL),
+                rank=0,
+            )
+        )

@@ -1,0 +1,421 @@
+"""The outbox: timed actions that are due, deliveries that want to leave, and what became of them.
+
+Every change of hands is a conditional UPDATE: whoever comes second finds nothing to do. No decision is taken here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import sqlalchemy as sa
+
+from huiying.domain.kinds import ActionState, DeliveryState
+from huiying.domain.plan import SHANGHAI
+from huiying.store import tables as t
+from huiying.store.db import Tx
+from huiying.store.incidents import count_up
+
+_A, _D = t.timed_action.c, t.delivery.c
+_LIVE = (str(DeliveryState.PENDING), str(DeliveryState.SENDING))
+# Written out because the partial indexes are chosen by their words: a bound parameter would hide them.
+_PENDING_ACTION = sa.text("timed_action.state = 'pending'")
+_LIVE_DELIVERY = sa.text("delivery.state IN ('pending','sending')")
+
+
+# -- what is due -------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Outlook:
+    """The next moments at which there is something to do, and whether anything may be done at all."""
+
+    next_action_at: datetime | None
+    next_delivery_at: datetime | None
+    held: bool
+
+
+_HELD = sa.select(t.setting.c.value).where(t.setting.c.key == "dispatch_held").scalar_subquery()
+_OUTLOOK = sa.select(
+    sa.select(sa.func.min(_A.due_at)).where(_PENDING_ACTION).scalar_subquery().label("next_action_at"),
+    sa.select(sa.func.min(_D.visible_at)).where(_LIVE_DELIVERY).scalar_subquery().label("next_delivery_at"),
+    _HELD.label("held"),
+)
+
+
+def outlook(tx: Tx) -> Outlook:
+    """One look at the queues; costs the same with a hundred rows and with a million."""
+    row = tx.one(_OUTLOOK)
+    return Outlook(row.next_action_at, row.next_delivery_at, bool(row.held)) if row else Outlook(None, None, held=False)
+
+
+def is_held(tx: Tx) -> bool:
+    """True while dispatch is held (after a restore, until somebody has confirmed what had been sent)."""
+    return bool(tx.value(sa.select(t.setting.c.value).where(t.setting.c.key == "dispatch_held")))
+
+
+_DUE = (
+    sa.select(t.timed_action)
+    .where(_PENDING_ACTION, _A.due_at <= sa.bindparam("until"))
+    .order_by(_A.urgency, _A.due_at, _A.id)
+    .limit(sa.bindparam("most"))
+    .with_for_update(skip_locked=True)
+)
+_DUE_OF_CLOCKS = (
+    sa.select(t.timed_action)
+    .where(
+        _A.clock_id.in_(sa.bindparam("clocks", expanding=True)),
+        _A.state == str(ActionState.PENDING),
+        _A.due_at <= sa.bindparam("until"),
+    )
+    .with_for_update(skip_locked=True)
+)
+_ONE_DUE = (
+    sa.select(t.timed_action)
+    .where(_A.id == sa.bindparam("id"), _A.state == str(ActionState.PENDING))
+    .with_for_update(skip_locked=True)
+)
+
+
+def due_actions(tx: Tx, until: datetime, most: int) -> list[Any]:
+    """Pending actions due by ``until``, most urgent first, locked where the database locks rows."""
+    return tx.all(_DUE, {"until": until, "most": most})
+
+
+def due_beside(tx: Tx, rows: Iterable[Any], until: datetime) -> list[Any]:
+    """The other due actions of the same clocks: what is due together is decided together."""
+    found = {row.id for row in rows}
+    clocks = sorted({row.clock_id for row in rows if row.clock_id is not None})
+    if not clocks:
+        return []
+    return [row for row in tx.all(_DUE_OF_CLOCKS, {"clocks": clocks, "until": until}) if row.id not in found]
+
+
+def one_pending(tx: Tx, action_id: int) -> Any | None:
+    """That action, if nobody has taken it yet."""
+    rows = tx.all(_ONE_DUE, {"id": action_id})
+    return rows[0] if rows else None
+
+
+def count_due(tx: Tx, until: datetime, most: int) -> int:
+    """How many actions are due, counted no further than ``most``."""
+    few = sa.select(_A.id).where(_PENDING_ACTION, _A.due_at <= until).limit(most).subquery()
+    return int(tx.value(sa.select(sa.func.count()).select_from(few)))
+
+
+def next_pending_of(tx: Tx, clocks: Sequence[int], after: datetime) -> dict[int, Any]:
+    """For each clock its next action after that moment (due_at and detail)."""
+    if not clocks:
+        return {}
+    rows = tx.all(_NEXT_OF, {"clocks": list(clocks), "after": after})
+    return {row.clock_id: row for row in rows}
+
+
+_FIRST = (
+    sa.select(_A.clock_id, sa.func.min(_A.due_at).label("due_at"))
+    .where(
+        _A.clock_id.in_(sa.bindparam("clocks", expanding=True)),
+        _A.state == str(ActionState.PENDING),
+        _A.due_at > sa.bindparam("after"),
+    )
+    .group_by(_A.clock_id)
+    .subquery()
+)
+_NEXT_OF = sa.select(_A.clock_id, _A.due_at, _A.detail).join(
+    _FIRST, sa.and_(_A.clock_id == _FIRST.c.clock_id, _A.due_at == _FIRST.c.due_at)
+)
+
+_FINISH = (
+    t.timed_action.update()
+    .where(_A.id == sa.bindparam("key"), _A.state == str(ActionState.PENDING))
+    .values(
+        state=sa.bindparam("new_state"),
+        claimed_at=sa.bindparam("at"),
+        done_at=sa.bindparam("at"),
+        mode=sa.bindparam("new_mode"),
+        owner=sa.bindparam("new_owner"),
+        history=sa.bindparam("new_history"),
+    )
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Finish:
+    """The last word on an action."""
+
+    action_id: int
+    state: ActionState
+    history: str
+
+
+def finish_actions(tx: Tx, finished: Sequence[Finish], mode: str, owner: str) -> None:
+    """Close the actions; all of them must still be pending, which the caller's locks guarantee."""
+    if not finished:
+        return
+    rows = [
+        {
+            "key": item.action_id,
+            "new_state": str(item.state),
+            "at": tx.now,
+            "new_mode": mode,
+            "new_owner": owner,
+            "new_history": item.history,
+        }
+        for item in finished
+    ]
+    done = tx.run(_FINISH, rows).rowcount
+    if done not in {len(rows), -1}:
+        raise RuntimeError(f"{len(rows) - done} actions changed hands inside our transaction")
+
+
+def insert_action(tx: Tx, values: dict[str, Any]) -> int | None:
+    """Write an action unless one of the same identity exists; gives its id, None when it did."""
+    statement = sa.text(
+        "INSERT INTO timed_action (dedup_key, kind, incident_id, clock_id, step_id, generation, repetition, urgency,"
+        " due_at, state, detail, created_at) VALUES (:dedup_key, :kind, :incident_id, :clock_id, :step_id, :generation,"
+        " :repetition, :urgency, :due_at, :state, :detail, :created_at)"
+        " ON CONFLICT (dedup_key) DO NOTHING RETURNING id"
+    ).bindparams(
+        sa.bindparam("due_at", type_=_A.due_at.type),
+        sa.bindparam("created_at", type_=_A.created_at.type),
+        sa.bindparam("detail", type_=_A.detail.type),
+    )
+    plain = {
+        "incident_id": None,
+        "clock_id": None,
+        "generation": 1,
+        "repetition": 0,
+        "state": str(ActionState.PENDING),
+        "created_at": tx.now,
+    }
+    found = tx.run(statement, plain | values).scalar()
+    return None if found is None else int(found)
+
+
+# -- deliveries --------------------------------------------------------------------------------------------------------
+
+
+def allot_numbers(tx: Tx, count: int) -> list[str]:
+    """Fresh 通知号 of the Shanghai day, one after the other."""
+    if not count:
+        return []
+    day = f"{tx.now.astimezone(SHANGHAI):%Y%m%d}"
+    last = count_up(tx, f"notice:{day}", count)
+    return [f"N-{day}-{number:04d}" for number in range(last - count + 1, last + 1)]
+
+
+def insert_deliveries(tx: Tx, rows: Sequence[dict[str, Any]]) -> None:
+    """Write deliveries; every row carries the same columns."""
+    if rows:
+        tx.run(t.delivery.insert(), list(rows))
+
+
+def _visible(excluding: bool) -> sa.Select[Any]:  # noqa: FBT001
+    statement = sa.select(t.delivery).where(_LIVE_DELIVERY, _D.visible_at <= sa.bindparam("at"))
+    if excluding:
+        statement = statement.where(_D.channel_id.not_in(sa.bindparam("closed", expanding=True)))
+    statement = statement.order_by(_D.urgency, _D.visible_at, _D.notice_no)
+    return statement.limit(sa.bindparam("most")).with_for_update(skip_locked=True)
+
+
+_VISIBLE, _VISIBLE_ELSEWHERE = _visible(excluding=False), _visible(excluding=True)
+
+
+def visible_deliveries(tx: Tx, most: int, closed: Sequence[str] = ()) -> list[Any]:
+    """Deliveries anybody may claim now, most urgent first, leaving out these channels."""
+    if closed:
+        return tx.all(_VISIBLE_ELSEWHERE, {"at": tx.now, "most": most, "closed": list(closed)})
+    return tx.all(_VISIBLE, {"at": tx.now, "most": most})
+
+
+def waiting_on(tx: Tx, channel_id: str, most: int) -> list[Any]:
+    """Deliveries of one channel that anybody may claim now."""
+    statement = (
+        sa.select(t.delivery)
+        .where(_LIVE_DELIVERY, _D.channel_id == channel_id, _D.visible_at <= tx.now)
+        .order_by(_D.urgency, _D.visible_at, _D.notice_no)
+        .limit(most)
+        .with_for_update(skip_locked=True)
+    )
+    return tx.all(statement)
+
+
+def pending_on(tx: Tx, channel_id: str, most: int) -> list[Any]:
+    """Deliveries of one channel that nobody holds, whether they may be claimed now or later."""
+    statement = (
+        sa.select(t.delivery)
+        .where(_LIVE_DELIVERY, _D.state == str(DeliveryState.PENDING), _D.channel_id == channel_id)
+        .order_by(_D.urgency, _D.notice_no)
+        .limit(most)
+        .with_for_update(skip_locked=True)
+    )
+    return tx.all(statement)
+
+
+def one_delivery(tx: Tx, notice_no: str) -> Any | None:
+    """That delivery if it is still to be sent, locked."""
+    statement = sa.select(t.delivery).where(_D.notice_no == notice_no, _D.state.in_(_LIVE))
+    return tx.one(statement.with_for_update(skip_locked=True))
+
+
+_CLAIM = (
+    t.delivery.update()
+    .where(_D.notice_no == sa.bindparam("key"), _D.token == sa.bindparam("old_token"), _LIVE_DELIVERY)
+    .values(
+        state=str(DeliveryState.SENDING),
+        token=_D.token + 1,
+        owner=sa.bindparam("new_owner"),
+        visible_at=sa.bindparam("until"),
+        detail=sa.bindparam("new_detail"),
+    )
+)
+
+
+def claim(tx: Tx, rows: Sequence[tuple[str, int, dict[str, Any]]], owner: str, until: datetime) -> None:
+    """Take deliveries: (通知号, token seen, detail to keep). The token grows, so that an older holder cannot finish."""
+    if rows:
+        tx.run(
+            _CLAIM,
+            [
+                {"key": number, "old_token": token, "new_owner": owner, "until": until, "new_detail": detail}
+                for number, token, detail in rows
+            ],
+        )
+
+
+def claimed_still(tx: Tx, numbers: Sequence[str]) -> dict[str, Any]:
+    """The deliveries of these numbers as they stand, locked: token, state, attempts and what a fallback needs."""
+    if not numbers:
+        return {}
+    return {row.notice_no: row for row in tx.all(_STILL, {"numbers": list(numbers)})}
+
+
+_STILL = (
+    sa.select(t.delivery)
+    .where(_D.notice_no.in_(sa.bindparam("numbers", expanding=True)))
+    .order_by(_D.notice_no)
+    .with_for_update()
+)
+_RECORD = (
+    t.delivery.update()
+    .where(_D.notice_no == sa.bindparam("key"), _D.token == sa.bindparam("held_token"))
+    .values(
+        state=sa.bindparam("new_state"),
+        visible_at=sa.bindparam("new_visible_at"),
+        owner="",
+        attempts=sa.bindparam("new_attempts"),
+        outcome=sa.bindparam("new_outcome"),
+        reason=sa.bindparam("new_reason"),
+        provider_id=sa.bindparam("new_provider_id"),
+        first_sent_at=sa.func.coalesce(_D.first_sent_at, sa.bindparam("new_sent_at")),
+        sent_at=sa.bindparam("new_sent_at"),
+        detail=sa.bindparam("new_detail"),
+    )
+)
+
+
+def record(tx: Tx, rows: Sequence[dict[str, Any]], attempts: Sequence[dict[str, Any]]) -> None:
+    """Write outcomes and attempts; only the holder of the present token changes anything."""
+    if rows:
+        tx.run(_RECORD, list(rows))
+    if attempts:
+        tx.run(t.delivery_attempt.insert(), list(attempts))
+
+
+_RELEASE = (
+    t.delivery.update()
+    .where(
+        _D.notice_no == sa.bindparam("key"),
+        _D.token == sa.bindparam("held_token"),
+        _D.state == str(DeliveryState.SENDING),
+    )
+    .values(state=str(DeliveryState.PENDING), owner="", visible_at=sa.bindparam("new_visible_at"))
+)
+
+
+def release(tx: Tx, rows: Sequence[tuple[str, int, datetime]]) -> None:
+    """Give claimed deliveries back unsent: (通知号, token, visible again at)."""
+    if rows:
+        tx.run(_RELEASE, [{"key": no, "held_token": token, "new_visible_at": at} for no, token, at in rows])
+
+
+def release_owned_before(tx: Tx, process: str, owner: str) -> int:
+    """A process that starts voids what its former lives were holding; a lease need not run out for that."""
+    statement = (
+        t.delivery.update()
+        .where(_LIVE_DELIVERY, _D.state == str(DeliveryState.SENDING))
+        .where(_D.owner.startswith(f"{process}/", autoescape=True), _D.owner != owner)
+        .values(visible_at=tx.now)
+    )
+    return int(tx.run(statement).rowcount)
+
+
+def postpone(tx: Tx, numbers: Sequence[str], until: datetime) -> None:
+    """Look at these pending deliveries again later."""
+    if numbers:
+        tx.run(
+            t.delivery.update()
+            .where(_D.notice_no.in_(list(numbers)), _D.state == str(DeliveryState.PENDING))
+            .values(visible_at=until)
+        )
+
+
+def clamp_waits(tx: Tx, latest: datetime) -> None:
+    """No pending delivery waits beyond this: a set-back clock would keep it for hours."""
+    tx.run(
+        t.delivery.update()
+        .where(_LIVE_DELIVERY, _D.state == str(DeliveryState.PENDING), _D.visible_at > latest)
+        .values(visible_at=tx.now)
+    )
+
+
+def close_deliveries(tx: Tx, numbers: Sequence[str], state: DeliveryState, reason: str, bundle_no: str = "") -> None:
+    """End deliveries without an attempt: superseded, or carried by another."""
+    if not numbers:
+        return
+    values: dict[str, Any] = {"state": str(state), "owner": "", "reason": reason}
+    if bundle_no:
+        values["bundle_no"] = bundle_no
+    tx.run(t.delivery.update().where(_D.notice_no.in_(list(numbers)), _D.state.in_(_LIVE)).values(**values))
+
+
+def of_action(tx: Tx, action_ids: Sequence[int]) -> list[Any]:
+    """Every delivery of these actions, whatever became of it."""
+    columns = (_D.notice_no, _D.action_id, _D.person_id, _D.channel_id, _D.state)
+    return tx.all(sa.select(*columns).where(_D.action_id.in_(list(action_ids))))
+
+
+def deliveries(tx: Tx, numbers: Sequence[str]) -> list[Any]:
+    """These deliveries, most urgent first."""
+    if not numbers:
+        return []
+    return tx.all(sa.select(t.delivery).where(_D.notice_no.in_(list(numbers))).order_by(_D.urgency, _D.notice_no))
+
+
+# -- the ledger of rate-limited robots ---------------------------------------------------------------------------------
+
+
+def recent_sends(tx: Tx, channel_id: str, since: datetime) -> list[datetime]:
+    """When this robot's window was used, by whichever process."""
+    ledger = t.channel_send.c
+    statement = sa.select(ledger.sent_at).where(ledger.channel_id == channel_id, ledger.sent_at > since)
+    return [row.sent_at for row in tx.all(statement)]
+
+
+def note_sends(tx: Tx, channel_id: str, count: int) -> None:
+    """Use up places in the robot's window; failed posts count, because vendors count them."""
+    if count:
+        tx.run(t.channel_send.insert(), [{"channel_id": channel_id, "sent_at": tx.now}] * count)
+
+
+def lock_channel(tx: Tx, channel_id: str) -> Any:
+    """The channel's row, locked: two processes must not use the same place of a window."""
+    return tx.one(sa.select(t.channel).where(t.channel.c.id == channel_id).with_for_update())
+
+
+def sweep_ledger(tx: Tx, before: datetime) -> None:
+    """Forget sendings that no window sees any more, and those that a set-back clock left in the future."""
+    ledger = t.channel_send.c
+    tx.run(t.channel_send.delete().where(sa.or_(ledger.sent_at < before, ledger.sent_at > tx.now)))
