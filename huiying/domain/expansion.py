@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, time
 from typing import Any
 
-from huiying.domain.kinds import ActionState, Audience, Band, ClockState, EventKind, IncidentState, Role
+from huiying.domain.kinds import EVERY_STEP, ActionState, Audience, Band, ClockState, EventKind, IncidentState, Role
 from huiying.domain.plan import next_daily
 from huiying.domain.roster import Called, Roster, call
 from huiying.domain.routes import Route, Ways, choose
@@ -183,7 +183,7 @@ def is_acknowledged(action: Action, acks: Iterable[Ack], now: datetime) -> bool:
     of = action.step.of or action.step_id
     return any(
         ack.incident_id == action.incident_id
-        and ack.step_id == of
+        and ack.step_id in {of, EVERY_STEP}
         and ack.clock_id in {action.clock_id, None}
         and ack.expires_at > now
         for ack in acks

@@ -9,6 +9,9 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import Self
 
+#: An acknowledgement of this step answers every step of its clock.
+EVERY_STEP = "*"
+
 
 class Word(StrEnum):
     """A vocabulary whose members carry their Chinese reading; looking one up takes the value alone."""

@@ -1,7 +1,9 @@
-"""Acknowledging: by clock, step and person; it stops a step's repetition, never a clock."""
+"""Acknowledging: by clock, step and person; it stops a step's repetition, never a clock, and it expires."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
@@ -9,83 +11,127 @@ import sqlalchemy as sa
 
 from huiying.domain.errors import NotFound, Refused
 from huiying.domain.freetext import NOTE_LIMIT, checked
-from huiying.domain.kinds import (
-    EventKind,
-)
+from huiying.domain.kinds import EVERY_STEP, ClockState, EventKind
 from huiying.service.actor import Actor
 from huiying.service.changes import locked
-from huiying.service.requests import (
-    AckRequest,
-)
+from huiying.service.requests import AckRequest
 from huiying.service.services import Services
 from huiying.service.views import incident_view
 from huiying.store import incidents as repo
 from huiying.store import tables as t
 from huiying.store.db import Tx
 
-#: An acknowledgement that answers every step of a clock.
-_ACK_EVERYTHING = "*"
+#: How long an acknowledgement holds where the step does not say.
+_ACK_SECONDS = 12 * 3600
+_START = "start"
+_OPEN = tuple(str(state) for state in ClockState if state.is_open)
+
+
+@dataclass(frozen=True, slots=True)
+class _Target:
+    """What one acknowledgement answers: a step of a clock (or of the whole incident), and for how long."""
+
+    incident_id: int
+    clock_id: int | None
+    step: str
+    seconds: int
 
 
 def acknowledge(services: Services, actor: Actor, no: str, request: AckRequest) -> dict[str, Any]:
-    """Acknowledge by clock, step and person: stops that step's repetition, never a clock; it expires."""
+    """Acknowledge one clock's step, one message, or everything this person was asked about an incident."""
     actor.require("acknowledge")
     note = checked("note", request.note, NOTE_LIMIT, "签收说明")
     who = actor.person_id or actor.id
     with services.store.transaction(actor.id, crash="change") as tx:
         row = locked(tx, actor, no)
-        targets = _ack_targets(tx, row, who, request)
-        if not targets:
-            raise Refused("目前没有需要您签收的提醒,未作任何改动。")
-        rows = [
-            {
-                "incident_id": row.id, "clock_id": clock_id, "step_id": step, "person_id": who, "at": tx.now,
-                "expires_at": tx.now + timedelta(seconds=seconds), "via": request.via,
-                "notice_no": request.notice_no or None, "note": note,
-            }
-            for clock_id, step, seconds in targets
-        ]  # fmt: skip
-        tx.run(t.acknowledgement.insert(), rows)
-        repo.append_history(
-            tx, row.id, row.cycle, [("acknowledged", {"by": who, "count": len(rows), "via": request.via})], actor.id
-        )
-        tx.audit(
-            "incident.acknowledged", f"incident:{no}",
-            {"person": who, "via": request.via, "notice_no": request.notice_no, "steps": sorted({s for _, s, _ in targets})},
-        )  # fmt: skip
+        if request.clock_key:
+            targets = {_named(tx, row, request)}
+        else:
+            targets = _asked(tx, _deliveries(tx, row.id, request.notice_no, "" if actor.id == who else who))
+        _write(tx, who, actor.id, targets, request.via, request.notice_no, note)
         return incident_view(tx, no)
 
 
-_ACK_SECONDS = 12 * 3600
+def acknowledge_notice(services: Services, actor: Actor, notice_no: str, via: str, note: str = "") -> int:
+    """Acknowledge by 通知号 alone: a digest may speak of several incidents. Gives how many steps were answered."""
+    actor.require("acknowledge")
+    text = checked("note", note, NOTE_LIMIT, "签收说明")
+    with services.store.transaction(actor.id, crash="change") as tx:
+        targets = _asked(tx, tx.all(_statement().where(t.delivery.c.notice_no == notice_no)))
+        _write(tx, actor.person_id or actor.id, actor.id, targets, via, notice_no, text)
+        return len(targets)
 
 
-def _ack_targets(tx: Tx, row: Any, who: str, request: AckRequest) -> set[tuple[int | None, str, int]]:
-    """(clock, step, seconds until it expires) of everything this acknowledgement answers."""
-    clocks = repo.clock_rows(tx, row.id, row.cycle)
-    if request.clock_key:
-        clock = clocks.get(request.clock_key)
-        if clock is None:
-            raise NotFound(f"事项 {row.no} 没有时钟「{request.clock_key}」。")
-        return {(clock.id, request.step_id or _ACK_EVERYTHING, _ACK_SECONDS)}
+def _named(tx: Tx, row: Any, request: AckRequest) -> _Target:
+    clock = repo.clock_rows(tx, row.id, row.cycle).get(request.clock_key)
+    if clock is None:
+        raise NotFound(f"事项 {row.no} 没有时钟「{request.clock_key}」。")
+    return _Target(row.id, clock.id, request.step_id or EVERY_STEP, _ACK_SECONDS)
+
+
+def _statement() -> sa.Select[Any]:
     action, delivery = t.timed_action, t.delivery
-    statement = (
-        sa.select(action.c.id, action.c.clock_id, action.c.step_id, action.c.kind, action.c.detail)
-        .join(delivery, delivery.c.action_id == action.c.id)
-        .where(delivery.c.incident_id == row.id)
-    )
-    if request.notice_no:
-        statement = statement.where(delivery.c.notice_no == request.notice_no)
-    elif not who.startswith("local:"):
-        statement = statement.where(delivery.c.person_id == who)
-    open_clocks = [clock.id for clock in clocks.values() if clock.state in {"running", "breached", "scheduled"}]
-    found: set[tuple[int | None, str, int]] = set()
-    for asked in tx.all(statement):
-        seconds = int(asked.detail.get("ack_seconds", _ACK_SECONDS))
-        if asked.clock_id is not None:
-            found.add((asked.clock_id, asked.detail.get("of") or asked.step_id, seconds))
-        else:
-            # The start message and digests speak of the whole incident: the acknowledgement holds for each open clock.
-            step = "start" if asked.kind == EventKind.REGISTERED else _ACK_EVERYTHING
-            found |= {(clock_id, step, seconds) for clock_id in open_clocks}
-            found.add((None, step, seconds))
+    return sa.select(
+        action.c.clock_id, action.c.step_id, action.c.kind, action.c.detail, action.c.incident_id,
+        delivery.c.detail.label("said"),
+    ).join(delivery, delivery.c.action_id == action.c.id)  # fmt: skip
+
+
+def _deliveries(tx: Tx, incident_id: int, notice_no: str, person_id: str) -> list[Any]:
+    """Messages about an incident: the one named, else all to this person (all of them for the local command line)."""
+    statement = _statement().where(t.delivery.c.incident_id == incident_id)
+    if notice_no:
+        statement = statement.where(t.delivery.c.notice_no == notice_no)
+    elif person_id:
+        statement = statement.where(t.delivery.c.person_id == person_id)
+    return tx.all(statement)
+
+
+def _asked(tx: Tx, rows: Iterable[Any]) -> set[_Target]:
+    """Every step that these messages asked somebody to acknowledge."""
+    found: set[_Target] = set()
+    for row in rows:
+        seconds = int(row.detail.get("ack_seconds", _ACK_SECONDS))
+        if row.clock_id is not None:
+            found.add(_Target(row.incident_id, row.clock_id, row.detail.get("of") or row.step_id, seconds))
+        elif row.kind == EventKind.DIGEST:
+            named = t.clock.c.id.in_(row.said.get("clocks") or [])
+            found |= {_Target(c.incident_id, c.id, EVERY_STEP, seconds) for c in _open_clocks(tx, named)}
+        elif row.incident_id is not None:
+            # The start message speaks of the whole incident: its acknowledgement holds for each open clock.
+            step = _START if row.kind == EventKind.REGISTERED else row.step_id
+            own = t.clock.c.incident_id == row.incident_id
+            found |= {_Target(c.incident_id, c.id, step, seconds) for c in _open_clocks(tx, own)}
+            found.add(_Target(row.incident_id, None, step, seconds))
     return found
+
+
+def _open_clocks(tx: Tx, condition: sa.ColumnElement[bool]) -> list[Any]:
+    return tx.all(sa.select(t.clock.c.id, t.clock.c.incident_id).where(condition, t.clock.c.state.in_(_OPEN)))
+
+
+def _write(tx: Tx, who: str, by: str, targets: set[_Target], via: str, notice_no: str, note: str) -> None:
+    if not targets:
+        raise Refused("目前没有需要您签收的提醒,未作任何改动。")
+    ordered = sorted(targets, key=lambda target: (target.incident_id, target.clock_id or 0, target.step))
+    rows = [
+        {
+            "incident_id": target.incident_id, "clock_id": target.clock_id, "step_id": target.step, "person_id": who,
+            "at": tx.now, "expires_at": tx.now + timedelta(seconds=target.seconds), "via": via,
+            "notice_no": notice_no or None, "note": note,
+        }
+        for target in ordered
+    ]  # fmt: skip
+    tx.run(t.acknowledgement.insert(), rows)
+    for incident_id in sorted({target.incident_id for target in targets}):
+        statement = (
+            sa.select(t.incident.c.no, t.incident.c.cycle).where(t.incident.c.id == incident_id).with_for_update()
+        )
+        incident: Any = tx.one(statement)
+        steps = sorted({target.step for target in targets if target.incident_id == incident_id})
+        detail = {"by": who, "steps": steps, "via": via}
+        repo.append_history(tx, incident_id, incident.cycle, [("acknowledged", detail)], by)
+        tx.audit(
+            "incident.acknowledged", f"incident:{incident.no}",
+            {"person": who, "via": via, "notice_no": notice_no, "steps": steps},
+        )  # fmt: skip
