@@ -71,9 +71,7 @@ def rfc3339(at: datetime) -> str:
     return at.astimezone(UTC).isoformat(timespec="microseconds").removesuffix("+00:00") + "Z"
 
 
-def link(
-    seq: int, at: datetime, actor: str, action: str, subject: str, payload: Any, prev_hash: str
-) -> AuditEntry:
+def link(seq: int, at: datetime, actor: str, action: str, subject: str, payload: Any, prev_hash: str) -> AuditEntry:
     """Make the entry that follows ``prev_hash``."""
     text = canonical(payload)
     payload_hash = hashlib.sha256(text.encode()).hexdigest()
@@ -90,9 +88,7 @@ def link(
     )
 
 
-def entry_hash(
-    seq: int, at: datetime, actor: str, action: str, subject: str, payload_hash: str, prev_hash: str
-) -> str:
+def entry_hash(seq: int, at: datetime, actor: str, action: str, subject: str, payload_hash: str, prev_hash: str) -> str:
     """The hash of a link; ``prev_hash`` is hex.
 
     The text is ``canonical`` of the six fields, put together by hand: a verifier does this a million times.

@@ -112,6 +112,13 @@ class Store:
             yield Tx(conn, self.now(conn), "")
 
     @contextmanager
+    def exclusive(self) -> Iterator[Connection]:
+        """A bare connection whose changes, the schema included, are committed together at the end: for a restore."""
+        with self._connection("BEGIN IMMEDIATE") as conn:
+            yield conn
+            _commit(conn)
+
+    @contextmanager
     def _connection(self, begin: str) -> Iterator[Connection]:
         try:
             with self.engine.connect() as conn:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import threading
 from pathlib import Path
+from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Engine
@@ -17,7 +18,7 @@ from huiying.domain.errors import Refused
 from huiying.store.tables import SCHEMA_VERSION
 
 _MIGRATIONS = Path(__file__).parent / "migrations"
-_VERSION_TABLE = "alembic_version"
+VERSION_TABLE = "huiying_version"  # a name of its own: Prefect's tables may lie in the same database
 _LOCK_NUMBER = 0x48_75_69_79_69_6E_67  # "Huiying" in ASCII: the key of our advisory lock on PostgreSQL
 _thread_lock = threading.Lock()  # Alembic keeps its context in module globals
 
@@ -51,9 +52,11 @@ def migrate(conn: Connection, version: int) -> None:
 
 
 def lock_schema(conn: Connection) -> None:
-    """Begin a transaction in which nobody else changes the schema."""
+    """See to it that until the end of the transaction nobody else changes the schema."""
     if conn.dialect.name == "sqlite":
-        conn.exec_driver_sql("BEGIN IMMEDIATE")
+        driver: Any = conn.connection.driver_connection
+        if not driver.in_transaction:
+            conn.exec_driver_sql("BEGIN IMMEDIATE")
     else:
         conn.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_LOCK_NUMBER})")
 
@@ -65,9 +68,9 @@ def schema_version(engine: Engine) -> int:
 
 
 def _read_version(conn: Connection) -> int:
-    if not sa.inspect(conn).has_table(_VERSION_TABLE):
+    if not sa.inspect(conn).has_table(VERSION_TABLE):
         return 0
-    found = conn.exec_driver_sql(f"SELECT version_num FROM {_VERSION_TABLE}").scalar()  # noqa: S608 - our own constant
+    found = conn.exec_driver_sql(f"SELECT version_num FROM {VERSION_TABLE}").scalar()  # noqa: S608 - our own constant
     return int(found) if found else 0
 
 

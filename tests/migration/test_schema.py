@@ -17,7 +17,7 @@ from alembic.migration import MigrationContext
 from huiying.domain.audit import GENESIS
 from huiying.domain.errors import Refused
 from huiying.store.db import Store, open_engine
-from huiying.store.schema import APPEND_ONLY, check_version, schema_version, upgrade
+from huiying.store.schema import APPEND_ONLY, VERSION_TABLE, check_version, schema_version, upgrade
 from huiying.store.tables import SCHEMA_VERSION, audit_head, clock, clock_event, history, incident, metadata, unit
 
 _ROOT = Path(__file__).parents[2]
@@ -62,7 +62,7 @@ def _described(engine: sa.Engine) -> dict[str, Any]:
             "checks": _ordered(inspector.get_check_constraints(table)),
         }
         for table in inspector.get_table_names()
-        if table != "alembic_version"
+        if table != VERSION_TABLE
     }
 
 
@@ -105,7 +105,9 @@ def test_alembic_finds_nothing_left_to_do(empty: sa.Engine):
     with empty.connect() as conn:
         # On SQLite Alembic takes '' for a changed default; the test above compares defaults itself.
         defaults = empty.dialect.name == "postgresql"
-        context = MigrationContext.configure(conn, opts={"compare_type": True, "compare_server_default": defaults})
+        context = MigrationContext.configure(
+            conn, opts={"compare_type": True, "compare_server_default": defaults, "version_table": VERSION_TABLE}
+        )
         assert compare_metadata(context, metadata) == []
 
 
@@ -166,7 +168,7 @@ def _set_version(engine: sa.Engine, version: str) -> None:
     with engine.connect() as conn:
         if engine.dialect.name == "sqlite":
             conn.exec_driver_sql("BEGIN")
-        conn.execute(sa.text("UPDATE alembic_version SET version_num = :v"), {"v": version})
+        conn.execute(sa.text(f"UPDATE {VERSION_TABLE} SET version_num = :v"), {"v": version})
         conn.commit()
 
 
