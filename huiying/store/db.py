@@ -150,15 +150,23 @@ def _roll_back(conn: Connection) -> None:
 
 
 def _commit(conn: Connection) -> None:
-    """Commit; a connection lost in this very moment leaves open what the database did, and the sentence says so."""
+    """Commit; where its answer was lost nobody knows what the database did, and the sentence says so."""
     try:
         conn.commit()
     except DBAPIError as error:
-        if not error.connection_invalidated:
+        if not _is_uncertain(error):
             raise
         raise Unavailable(
             "提交时与数据库的连接中断,不能确定本次操作是否已写入。请先查询结果,再决定是否重试。", uncertain=True
         ) from error
+
+
+def _is_uncertain(error: DBAPIError) -> bool:
+    """SQLite says whether it is full or busy and has then written nothing; any other failure leaves it open."""
+    if error.connection_invalidated:
+        return True
+    plain = any(words in str(error.orig) for words in ("is full", "is locked", "is busy"))
+    return isinstance(error.orig, sqlite3.OperationalError) and not plain
 
 
 def _is_outage(error: DBAPIError) -> bool:
