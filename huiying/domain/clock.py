@@ -43,6 +43,7 @@ _STATUS_ORDER = [
     LimitStatus.INTERNAL,
     LimitStatus.UNTIMED,
 ]
+_SETTLED = "定级后不适用"
 #: Severities that make an emergency "特别重大、重大".
 GRAVE = frozenset({Severity.EXTRA_MAJOR, Severity.MAJOR})
 
@@ -108,9 +109,7 @@ class _Regime:
         """An ungraded emergency runs the clocks of either outcome, provisionally."""
         if not self.ungraded:
             return rule.applies_to.covers(self.kind, self.severity, source)
-        return any(
-            rule.applies_to.covers(self.kind, severity, source) for severity in (Severity.MAJOR, Severity.GENERAL)
-        )
+        return any(rule.applies_to.covers(self.kind, severity, source) for severity in Severity)
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +121,7 @@ class _Course:
     credit_before: datetime | None
     provisional: bool
     from_correction: bool
+    rank: int
     ended_at: datetime | None = None
     ended_as: ClockState | None = None
     ended_reason: str = ""
@@ -137,35 +137,42 @@ def _regimes(facts: Facts) -> list[_Regime]:
 def _anchor_in(rule: ClockRule, regime: _Regime, facts: Facts, previous: _Regime | None) -> Anchoring:
     """Where a clock starts when this regime brings it into being."""
     field_name = rule.anchor.field if rule.anchor else "registered_at"
-    rises = previous is not None and not previous.ungraded and regime.rank > previous.rank
-    if regime.basis is GradeBasis.WORSENED and rises:
-        return Anchoring(regime.effective_at, estimated=False, taken_from="severity_effective_at")
+    if regime.basis is GradeBasis.WORSENED and previous is not None and not previous.ungraded:
+        became_emergency = regime.ungraded and previous.kind is Kind.OPINION
+        if became_emergency or regime.rank > previous.rank:
+            return Anchoring(regime.effective_at, estimated=False, taken_from="severity_effective_at")
     return resolve_anchor(field_name, facts)
 
 
 def _enter(rule: ClockRule, regime: _Regime, previous: _Regime | None, facts: Facts, old: _Course | None) -> _Course:
-    """The rule applies in this regime: start its clock, or keep it with the earlier of both anchors."""
-    anchor = _anchor_in(rule, regime, facts, previous)
+    """The rule applies in this regime: start its clock, or keep it; one that comes again keeps the earlier anchor.
+
+    What was only provisional and was then settled by a grade never counted, and starts afresh.
+    """
+    by_regrade = previous is not None and not previous.ungraded
+    correction = by_regrade and regime.basis is GradeBasis.CORRECTION
     if old is None or (old.provisional and old.ended_at is not None):
-        by_regrade = previous is not None and not previous.ungraded
         line = None
         if by_regrade:
             line = regime.effective_at if regime.basis is GradeBasis.WORSENED else regime.since
-        correction = by_regrade and regime.basis is GradeBasis.CORRECTION
-        return _Course(anchor, regime.since, line, regime.ungraded, correction)
-    if anchor.at < old.anchor.at:
-        correction = regime.basis is GradeBasis.CORRECTION and bool(previous and not previous.ungraded)
-        old = replace(old, anchor=anchor, from_correction=correction or old.from_correction, since=regime.since)
-    return replace(old, provisional=regime.ungraded, ended_at=None, ended_as=None, ended_reason="")
+        anchor = _anchor_in(rule, regime, facts, previous)
+        return _Course(anchor, regime.since, line, regime.ungraded, correction, regime.rank)
+    if old.ended_at is not None or correction:
+        anchor = _anchor_in(rule, regime, facts, previous)
+        if anchor.at < old.anchor.at:
+            old = replace(old, anchor=anchor, since=regime.since, from_correction=correction or old.from_correction)
+    rank = old.rank if regime.ungraded else regime.rank
+    provisional = old.provisional and regime.ungraded
+    return replace(old, provisional=provisional, rank=rank, ended_at=None, ended_as=None, ended_reason="")
 
 
-def _leave(regime: _Regime, previous: _Regime, old: _Course) -> _Course:
-    """The rule no longer applies; whether an open clock is cancelled or superseded is decided with all clocks in view."""
+def _leave(regime: _Regime, old: _Course) -> _Course:
+    """The rule no longer applies; whether an open clock is superseded is settled with all clocks in view."""
     if old.ended_at is not None:
         return old
-    if previous.ungraded:
-        return replace(old, ended_at=regime.since, ended_as=ClockState.CANCELLED, ended_reason="定级后不适用")
-    if regime.rank > previous.rank:
+    if old.provisional:
+        return replace(old, ended_at=regime.since, ended_as=ClockState.CANCELLED, ended_reason=_SETTLED)
+    if regime.rank > old.rank:
         return replace(
             old, ended_at=regime.since, ended_as=ClockState.SUPERSEDED, ended_reason="升级后由更紧的时限替代"
         )
@@ -178,8 +185,8 @@ def _course(rule: ClockRule, facts: Facts) -> _Course | None:
     for regime in _regimes(facts):
         if regime.covers(rule, facts.source):
             course = _enter(rule, regime, previous, facts, course)
-        elif course is not None and previous is not None:
-            course = _leave(regime, previous, course)
+        elif course is not None:
+            course = _leave(regime, course)
         previous = regime
     return course
 
@@ -284,7 +291,7 @@ def _apply_grading_end(clock: Clock, course: _Course) -> Clock:
     if clock.fulfilled_at is not None and clock.fulfilled_at <= course.ended_at:
         return clock
     breached_before = clock.due_at < course.ended_at
-    if breached_before and not course.ended_reason.startswith("定级"):
+    if breached_before and course.ended_reason != _SETTLED:
         return clock
     return replace(
         clock,
@@ -493,12 +500,17 @@ def _apply_ending(clock: Clock, facts: Facts) -> Clock:
 
 
 def derive_clocks(facts: Facts, now: datetime) -> tuple[Clock, ...]:
-    """Every clock of the incident as it stands at ``now``, rules in the order of the packs, then the internal ones."""
+    """Every clock of the incident as it stands at ``now``, rules in the order of the packs, then the internal ones.
+
+    Clocks run until the incident ended or was merged, and no longer: they stay as they stood then.
+    """
+    ended = [at for at in (facts.merged_at, facts.ending and facts.ending.at) if at is not None]
+    moment = min([now, *ended])
     timed = [(rule, _course(rule, facts)) for rule in facts.rules if rule.limit is not None]
-    clocks = [_rule_clock(rule, course, facts, now) for rule, course in timed if course is not None]
-    clocks = _bind(_settle_superseded(clocks, facts, now))
-    clocks += _action_clocks(clocks, facts, now)
-    clocks += _other_clocks(facts, now)
+    clocks = [_rule_clock(rule, course, facts, moment) for rule, course in timed if course is not None]
+    clocks = _bind(_settle_superseded(clocks, facts, moment))
+    clocks += _action_clocks(clocks, facts, moment)
+    clocks += _other_clocks(facts, moment)
     return tuple(_apply_ending(clock, facts) for clock in clocks)
 
 
@@ -533,21 +545,31 @@ def second_person_reasons(
         if was.is_internal:
             continue
         now_is = new.get(key)
+        if later_due and was.state.is_open and now_is is not None and now_is.due_at > was.due_at and not first_grading:
+            reasons.append(f"「{was.name}」的截止时间将被推后")
         reasons += _breach_reasons(was, now_is, first_grading=first_grading)
         taken_away = now_is is None or now_is.state in {ClockState.CANCELLED, ClockState.WAIVED}
         if was.state.is_open and taken_away and not first_grading:
             reasons.append(f"未完成的「{was.name}」将被取消")
+        if was.state.is_open and now_is is not None and now_is.state is ClockState.MERGED and not _taken_over(was, new):
+            reasons.append(f"未完成的「{was.name}」将因并案消失")
     return tuple(dict.fromkeys(reasons))
+
+
+def _taken_over(was: Clock, new: dict[str, Clock]) -> bool:
+    """Whether another incident's clock of the same milestone now demands the same, no later."""
+    ended = {ClockState.MERGED, ClockState.CANCELLED, ClockState.SUPERSEDED, ClockState.WAIVED}
+    return any(c.rule_id == was.rule_id and c.state not in ended and c.due_at <= was.due_at for c in new.values())
 
 
 def _breach_reasons(was: Clock, now_is: Clock | None, *, first_grading: bool) -> list[str]:
     failed = {ClockState.BREACHED, ClockState.SATISFIED_LATE}
+    if now_is is not None and now_is.on_receipt and not was.on_receipt:
+        return [f"「{was.name}」将改记为接报时已逾期"]
     if was.state not in failed:
         return []
     if now_is is not None and now_is.state is ClockState.SATISFIED:
         return [f"「{was.name}」将由超时变为按时"]
     if (now_is is None or now_is.state not in failed) and not first_grading:
         return [f"「{was.name}」的超时记录将不再计入"]
-    if now_is is not None and now_is.on_receipt and not was.on_receipt:
-        return [f"「{was.name}」的超时将改记为接报时已逾期"]
     return []

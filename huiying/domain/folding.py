@@ -20,7 +20,6 @@ from huiying.domain.incident import (
     Task,
     TimeFact,
     Transfer,
-    first_known,
 )
 from huiying.domain.kinds import GradeBasis, Kind, Severity, TimeKind
 from huiying.domain.rules import ClockRule
@@ -111,6 +110,11 @@ def _transfer_feedback(facts: Facts, entry: Entry) -> Facts:
     return replace(facts, transfers=tuple(replace(t, feedback_at=at) if t.key == key else t for t in facts.transfers))
 
 
+def _transfers_returned(facts: Facts, entry: Entry) -> Facts:
+    gone = set(entry.detail["keys"])
+    return replace(facts, transfers=tuple(t for t in facts.transfers if t.key not in gone))
+
+
 def _task(facts: Facts, entry: Entry) -> Facts:
     detail = entry.detail
     made = Task(detail["key"], detail["name"], detail["unit_id"], entry.recorded_at, instant(detail["due_at"]))
@@ -146,6 +150,7 @@ _FOLDS: dict[str, Callable[[Facts, Entry], Facts]] = {
     "unmerged": _unmerged,
     "transfer": _transfer,
     "transfer_feedback": _transfer_feedback,
+    "transfers_returned": _transfers_returned,
     "task": _task,
     "task_done": _task_done,
     "continuous": _continuous,
@@ -194,14 +199,12 @@ def fold(entries: Iterable[Entry], publications: Iterable[Publication], rules: I
 
 def unite(primary: Facts, children: Iterable[Facts]) -> Facts:
     """A merged incident: the primary takes the earliest times and everybody's publications (domain.md §6 "Merge")."""
-    for child in children:
-        known = first_known(child)
-        extra = (known.at,) if known.taken_from == TimeKind.REGISTERED else ()
-        primary = replace(
-            primary,
-            times=primary.times + child.times,
-            publications=primary.publications + child.publications,
-            registered_at=min(primary.registered_at, child.registered_at),
-            extra_known=(*primary.extra_known, *extra),
-        )
-    return primary
+    members = tuple(children)
+    if not members:
+        return primary
+    return replace(
+        primary,
+        members=(*primary.members, *members, *(inner for member in members for inner in member.members)),
+        publications=primary.publications + tuple(p for member in members for p in member.publications),
+        registered_at=min(facts.registered_at for facts in (primary, *members)),
+    )

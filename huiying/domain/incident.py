@@ -7,7 +7,7 @@ there, a later statement only comes after an earlier one.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from huiying.domain.errors import InvalidInput
@@ -132,13 +132,12 @@ class Facts:
     tasks: tuple[Task, ...] = ()
     continuous: Continuous | None = None
     unit_id: str = ""
-    #: When incidents merged into this one were first known, where that rests on their registration alone.
-    extra_known: tuple[datetime, ...] = field(default=())
+    #: The incidents merged into this one; their times count too, the earliest anchors.
+    members: tuple[Facts, ...] = ()
 
     def time(self, kind: TimeKind) -> TimeFact | None:
-        """The stated time of that kind that holds now: the earliest when several incidents were merged."""
-        found = [fact for fact in self.times if fact.kind is kind]
-        return min(found, key=lambda fact: fact.value) if found else None
+        """The stated time of that kind that holds now."""
+        return next((fact for fact in self.times if fact.kind is kind), None)
 
     @property
     def present(self) -> tuple[Kind, Severity | None]:
@@ -162,24 +161,35 @@ def first_known(facts: Facts) -> Anchoring:
 
     A machine's capture (``captured_at``) is no knowledge and starts nothing (domain.md §3).
     """
-    stated = [fact for kind in (TimeKind.DETECTED, TimeKind.NOTIFIED) if (fact := facts.time(kind))]
-    known = [Anchoring(fact.value, fact.estimated, fact.kind) for fact in stated]
-    known += [Anchoring(at, estimated=True, taken_from=TimeKind.REGISTERED) for at in facts.extra_known]
-    if not known:
-        return Anchoring(facts.registered_at, estimated=True, taken_from=TimeKind.REGISTERED)
-    return min(known, key=lambda anchoring: anchoring.at)
+    return resolve_anchor("first_known_at", facts)
 
 
 def resolve_anchor(field_name: str, facts: Facts) -> Anchoring:
-    """Find the instant a rule's anchor field stands for (domain.md §3 "When a clock starts", §7.1)."""
+    """Find the instant a rule's anchor field stands for (domain.md §3 "When a clock starts", §7.1).
+
+    Of merged incidents each is read by its own times, and the earliest counts (domain.md §6 "Merge").
+    """
+    found = [_resolve_alone(field_name, member) for member in (facts, *facts.members)]
+    return min(found, key=lambda anchoring: anchoring.at)
+
+
+def _resolve_alone(field_name: str, facts: Facts) -> Anchoring:
     if field_name == "occurred_at":
         return _occurrence(facts)
     if field_name == "first_known_at":
-        return first_known(facts)
+        return _known(facts)
     fact = facts.time(TimeKind(field_name)) if field_name != TimeKind.REGISTERED else None
     if fact is not None:
         return Anchoring(fact.value, fact.estimated, field_name)
     return Anchoring(facts.registered_at, field_name != TimeKind.REGISTERED, TimeKind.REGISTERED)
+
+
+def _known(facts: Facts) -> Anchoring:
+    stated = [fact for kind in (TimeKind.DETECTED, TimeKind.NOTIFIED) if (fact := facts.time(kind))]
+    if not stated:
+        return Anchoring(facts.registered_at, estimated=True, taken_from=TimeKind.REGISTERED)
+    first = min(stated, key=lambda fact: fact.value)
+    return Anchoring(first.value, first.estimated, first.kind)
 
 
 def _occurrence(facts: Facts) -> Anchoring:
@@ -188,7 +198,7 @@ def _occurrence(facts: Facts) -> Anchoring:
         return Anchoring(exposed.value, exposed.estimated, TimeKind.EXPOSED)
     if occurred is not None:
         return Anchoring(occurred.value, occurred.estimated, TimeKind.OCCURRED)
-    known = first_known(facts)
+    known = _known(facts)
     candidates = [(known.at, known.taken_from), (facts.registered_at, str(TimeKind.REGISTERED))]
     if exposed is not None:
         candidates.append((exposed.value, str(TimeKind.EXPOSED)))

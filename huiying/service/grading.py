@@ -26,6 +26,8 @@ from huiying.service.requests import (
 )
 from huiying.service.services import Services
 
+Grade = tuple[Kind, Severity | None]
+
 
 def grade(services: Services, actor: Actor, no: str, request: GradeRequest) -> dict[str, Any]:
     """Grade or regrade. ``worsened`` starts the new clocks at ``effective_at``; ``correction`` at the occurrence."""
@@ -48,25 +50,35 @@ def _grade(change: Change, payload: dict[str, Any]) -> None:
     kind = Kind(payload["kind"])
     severity = Severity(payload["severity"]) if payload["severity"] else None
     now_kind, now_severity = change.before.facts.present
-    if (severity is None) == (kind is Kind.EMERGENCY):
+    becomes_emergency = kind is Kind.EMERGENCY and now_kind is Kind.OPINION
+    if (severity is not None and kind is Kind.OPINION) or (
+        severity is None and not becomes_emergency and kind is Kind.EMERGENCY
+    ):
         raise InvalidInput("severity", "突发事件须选定级别,一般政务舆情不分级。未作任何改动。")
     if (kind, severity) == (now_kind, now_severity) and payload["basis"] != GradeBasis.CORRECTION:
         raise Refused("与现行定级相同,未作任何改动。")
-    basis = _settle_basis(GradeBasis(payload["basis"]), now_kind, now_severity, severity)
+    basis = _settle_basis(GradeBasis(payload["basis"]), (now_kind, now_severity), (kind, severity))
     effective = payload["effective_at"] or rfc3339(change.tx.now)
     _check_effective(change, instant(effective), basis, payload)
     change.first_grading = now_kind is Kind.EMERGENCY and now_severity is None
     change.note("grading", {**payload, "basis": str(basis), "effective_at": effective})
     roles = (*DESK, Role.SHIFT_LEADER)
-    words = severity.zh + "突发事件" if severity else kind.zh
+    words = severity.zh + "突发事件" if severity else kind.zh + ("(待定级)" if becomes_emergency else "")
     change.announce = (EventKind.REGRADED, roles, Band.NOTICE, f"定级变更:{words}({basis.zh})")
 
 
-def _settle_basis(basis: GradeBasis, kind: Kind, present: Severity | None, wanted: Severity | None) -> GradeBasis:
+def _gravity(kind: Kind, severity: Severity | None) -> int:
+    """0 for an opinion, then by severity; an emergency not yet graded is graver than an opinion."""
+    if kind is Kind.OPINION:
+        return 0
+    return severity.rank if severity else 1
+
+
+def _settle_basis(basis: GradeBasis, present: Grade, wanted: Grade) -> GradeBasis:
     """The officer says why; a first grading is always initial, a lower grade is always a downgrade."""
-    if kind is Kind.EMERGENCY and present is None and wanted is not None:
+    if present == (Kind.EMERGENCY, None):
         return GradeBasis.INITIAL
-    rises = (wanted.rank if wanted else 0) > (present.rank if present else 0)
+    rises = _gravity(*wanted) > _gravity(*present)
     if rises and basis not in {GradeBasis.CORRECTION, GradeBasis.WORSENED}:
         raise InvalidInput("basis", "升级须说明理由:correction(自始如此,更正定级)或 worsened(事态升级)。未作任何改动。")
     if not rises and basis is not GradeBasis.CORRECTION:

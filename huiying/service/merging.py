@@ -6,6 +6,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from huiying.domain.audit import rfc3339
 from huiying.domain.errors import NotFound, Refused
 from huiying.domain.freetext import NOTE_LIMIT, checked
 from huiying.domain.kinds import (
@@ -15,7 +16,7 @@ from huiying.domain.kinds import (
 from huiying.domain.plan import summary_action
 from huiying.service.actor import Actor
 from huiying.service.changes import DESK, Change, command, execute
-from huiying.service.clockwork import snapshot
+from huiying.service.clockwork import Snapshot, snapshot
 from huiying.service.services import Services
 from huiying.store import incidents as repo
 from huiying.store import tables as t
@@ -45,10 +46,40 @@ def _merge(change: Change, payload: dict[str, Any]) -> None:
     tx.run(t.incident.update().where(t.incident.c.id == change.row.id).values(merged_into=primary.id, merged_at=tx.now))
     change.note("merged", payload)
     repo.append_history(
-        tx, primary.id, primary.cycle, [("absorbed", {"no": change.row.no, "reason": payload["reason"]})],
+        tx, primary.id, primary.cycle,
+        [("absorbed", {"no": change.row.no, "reason": payload["reason"]}), *_handed_up(change)],
         change.actor_id, change.approver_id,
     )  # fmt: skip
     _announce_on(tx, primary, f"{change.row.no} 已并入本事项,时钟已按最早时间重新计算")
+
+
+def _handed_up(change: Change) -> list[tuple[str, dict[str, Any]]]:
+    """A superior's notice still wants its answer: what is unanswered goes to the primary with its due time."""
+    return [
+        (
+            "transfer",
+            {
+                "key": f"{change.row.no}.{transfer.key}",
+                "notice_no": transfer.notice_no,
+                "from_org": "",
+                "received_at": rfc3339(transfer.received_at),
+                "due_at": rfc3339(transfer.due_at) if transfer.due_at else None,
+            },
+        )
+        for transfer in change.before.facts.transfers
+        if transfer.feedback_at is None
+    ]
+
+
+def _handed_back(change: Change, primary: Snapshot) -> list[tuple[str, dict[str, Any]]]:
+    """Notices that came with the merged incident leave with it, answered or not."""
+    prefix = f"{change.row.no}."
+    own = [transfer for transfer in primary.facts.transfers if transfer.key.startswith(prefix)]
+    for transfer in own:
+        if transfer.feedback_at is not None:
+            key = transfer.key.removeprefix(prefix)
+            change.note("transfer_feedback", {"key": key, "at": rfc3339(transfer.feedback_at)})
+    return [("transfers_returned", {"keys": [transfer.key for transfer in own]})] if own else []
 
 
 def _announce_on(tx: Tx, row: Any, headline: str) -> None:
@@ -69,11 +100,13 @@ def _unmerge(change: Change, payload: dict[str, Any]) -> None:
         raise Refused(f"事项 {change.row.no} 没有并入其他事项,未作任何改动。")
     primary = tx.one(sa.select(t.incident).where(t.incident.c.id == change.row.merged_into).with_for_update())
     assert primary is not None
-    change.also.append(snapshot(tx, primary))
+    target = snapshot(tx, primary)
+    change.also.append(target)
     tx.run(t.incident.update().where(t.incident.c.id == change.row.id).values(merged_into=None, merged_at=None))
     change.note("unmerged", payload)
     repo.append_history(
-        tx, primary.id, primary.cycle, [("released", {"no": change.row.no, "reason": payload["reason"]})],
+        tx, primary.id, primary.cycle,
+        [("released", {"no": change.row.no, "reason": payload["reason"]}), *_handed_back(change, target)],
         change.actor_id, change.approver_id,
     )  # fmt: skip
     _announce_on(tx, primary, f"{change.row.no} 已从本事项拆出,时钟已重新计算")

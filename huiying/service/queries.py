@@ -477,7 +477,8 @@ _WHAT_ZH = {
     "review": "核验发布", "confirm_publication": "第二人确认按时发布", "acknowledged": "签收", "merged": "并入", "unmerged": "拆出",
     "absorbed": "并入本件", "released": "拆出本件", "voided": "作误报撤销", "waived": "研判不予回应", "handed_over": "移交",
     "closed": "办结归档", "reopened_as": "复燃重开", "task": "部门任务", "task_done": "任务完成", "transfer": "转办通知",
-    "transfer_feedback": "反馈转办通知", "continuous": "持续发布间隔", "stage": "进入阶段", "attribution": "确认归因",
+    "transfer_feedback": "反馈转办通知",
+    "transfers_returned": "退回转办通知", "continuous": "持续发布间隔", "stage": "进入阶段", "attribution": "确认归因",
     "replanned": "更换提醒策略", "reassigned": "变更主办单位", "details": "修改内容", "packs": "适用规则",
 }  # fmt: skip
 _EVENT_ZH = {

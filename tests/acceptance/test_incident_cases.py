@@ -291,7 +291,9 @@ def test_merging_takes_the_earliest_times_and_unmerging_restores(desk: Desk) -> 
         desk.publish(first, PublicationKind.RESPONSE, "2026-03-10 09:55")
     with pytest.raises(Refused, match="已有并入件"):
         incidents.merge(desk.services, OFFICER, second, desk.register(detected="2026-03-10 09:55"), "链式")
-    incidents.unmerge(desk.services, OFFICER, first, "并错了")
+    with pytest.raises(NeedsSecondPerson, match="推后") as caught:
+        incidents.unmerge(desk.services, OFFICER, first, "并错了")
+    incidents.approve(desk.services, LEADER, caught.value.details["request_id"])
     assert desk.binding(second)[RESPONSE]["due_at"] == alone
     assert desk.binding(first)[RESPONSE]["due_at"] == due("2026-03-12 08:30")
     assert desk.states(first) == {RESPONSE: "running"}
@@ -417,3 +419,28 @@ def test_late_exposure_waits_for_the_shift_leader(desk: Desk) -> None:
     assert (clock["state"], clock["due_at"]) == ("running", due("2026-03-10 13:30"))
     assert clock["lines"]["按事发"] == due("2026-03-01 13:00")
     assert timedelta(hours=5).total_seconds() == clock["limit_seconds"]
+
+
+def test_a_superiors_notice_goes_with_a_merge_and_comes_back(desk: Desk) -> None:
+    first = desk.register(detected="2026-03-10 08:30")
+    second = desk.register(detected="2026-03-10 08:30")
+    notice = TransferInput("示例转〔2026〕3号", at("2026-03-10 08:40"), at("2026-03-11 12:00"))
+    incidents.add_transfer(desk.services, OFFICER, first, notice)
+    incidents.merge(desk.services, OFFICER, first, second, "同一事项")
+    key = f"transfer:{first}.1"
+    assert desk.binding(second)[key]["due_at"] == due("2026-03-11 12:00")
+    incidents.transfer_feedback(desk.services, OFFICER, second, f"{first}.1", at("2026-03-10 08:55"))
+    incidents.unmerge(desk.services, OFFICER, first, "并错了")
+    assert desk.states(first)["transfer:1"] == "satisfied"
+    assert key not in desk.states(second) or desk.states(second)[key] != "running"
+
+
+def test_an_opinion_may_become_an_emergency_that_nobody_has_graded_yet(desk: Desk) -> None:
+    no = desk.register(occurred="2026-03-10 08:00", detected="2026-03-10 08:00")
+    desk.now("2026-03-10 10:00")
+    request = GradeRequest(Kind.EMERGENCY, None, GradeBasis.WORSENED, "出现伤亡", at("2026-03-10 09:50"), "现场报告")
+    incidents.grade(desk.services, OFFICER, no, request)
+    clocks = desk.binding(no)
+    assert (clocks[RELEASE]["due_at"], clocks[RELEASE]["provisional"]) == (due("2026-03-10 14:50"), True)
+    _grade(desk, no, Severity.MAJOR, GradeBasis.INITIAL)
+    assert desk.binding(no)[RELEASE]["due_at"] == due("2026-03-10 14:50")
