@@ -17,6 +17,7 @@ from huiying.domain.expansion import obsolete
 from huiying.domain.kinds import ChannelKind, DeliveryState
 from huiying.domain.retry import BREAKER_AFTER, SHORT_WAIT
 from huiying.now import monotonic
+from huiying.service.drafts import Draft, Lease
 from huiying.service.fallback import reroute
 from huiying.service.hand import Hand
 from huiying.service.letters import write_letters
@@ -30,6 +31,7 @@ from huiying.store.db import Tx
 MOST_LOST = 5
 MOST_WAITING = 500
 _LEDGER = timedelta(minutes=2)
+_MENTIONING = {ChannelKind.DINGTALK, ChannelKind.WECOM, ChannelKind.FEISHU}
 
 #: How many more deliveries the senders of a channel can take now.
 Room = Callable[[str], int]
@@ -62,11 +64,41 @@ class Claimed:
         return bool(self.channel.kind == ChannelKind.INBOX)
 
 
+def lease_for_new(services: Services, sources: Sources, senders: Senders, hand: Hand, room: Room) -> Lease | None:
+    """How far this process may claim deliveries in the very moment of writing them: open channels with room to spare."""
+    if not hand.is_direct:
+        return None
+    now, left = sources.tx.now, {}
+
+    def admits(draft: Draft) -> bool:
+        channel_id = draft.route.channel_id
+        if channel_id not in left:
+            left[channel_id] = room(channel_id) if _is_open(sources.channels[channel_id], senders, now) else 0
+        left[channel_id] -= 1
+        return left[channel_id] >= 0
+
+    return Lease(hand.owner, now + timedelta(seconds=services.settings.lease_seconds), admits)
+
+
+def _is_open(channel: Any, senders: Senders, now: datetime) -> bool:
+    parked = channel.parked_until is not None and channel.parked_until > now
+    return not parked and channel.failures < BREAKER_AFTER and not senders.windows(channel)
+
+
 def claim_new(
     services: Services, sources: Sources, senders: Senders, written: Sequence[Any], hand: Hand, room: Room
 ) -> list[Claimed]:
-    """Take what this very transaction has written, as far as the senders can send it now."""
-    return _claim_visible(services, sources, senders, written, hand, room)
+    """Take what this very transaction has written: what was leased at once, and what robots and probes may carry now."""
+    if not hand.is_direct:
+        return []
+    leased = [row for row in written if row.token]
+    rest = [
+        row
+        for row in written
+        if not row.token and not _is_open(sources.channels[row.channel_id], senders, row.created_at)
+    ]
+    taken = _claim_visible(services, sources, senders, rest, hand, room) if rest else []
+    return sorted([*_hold(services, sources, leased, hand), *taken], key=lambda claimed: claimed.urgency)
 
 
 def claim_due(
@@ -176,7 +208,7 @@ def _claim_visible(
             taken += _depart(sources, open_rows[channel_id], windows, hand, services, alone=alone)
         else:
             taken += _take(sources, channel, open_rows[channel_id], hand, room, services)
-    return _hold(services, sources, taken, hand)
+    return _hold(services, sources, outbox.deliveries(sources.tx, taken), hand)
 
 
 def _times_lost(row: Any) -> int:
@@ -202,9 +234,7 @@ def _wait_for_channel(sources: Sources, rows: Sequence[Any]) -> None:
         outbox.postpone(sources.tx, [row.notice_no], until)
 
 
-def _take(
-    sources: Sources, channel: Any, rows: Sequence[Any], hand: Hand, room: Room, services: Services
-) -> list[str]:
+def _take(sources: Sources, channel: Any, rows: Sequence[Any], hand: Hand, room: Room, services: Services) -> list[str]:
     """As many as can be sent soon, most urgent first; after a parking one goes ahead alone."""
     free = room(channel.id)
     if channel.failures >= BREAKER_AFTER:
@@ -268,11 +298,17 @@ def _due(sources: Sources, row: Any) -> datetime:
     return found
 
 
-def _hold(services: Services, sources: Sources, numbers: Sequence[str], hand: Hand) -> list[Claimed]:
-    """Everything claimed, with its letter, in the order of sending."""
-    if not numbers:
+def _mentioned(sources: Sources, row: Any) -> tuple[Any, ...]:
+    """The people a robot mentions by their telephone number; other channels have no use for one."""
+    if sources.channels[row.channel_id].kind not in _MENTIONING:
+        return ()
+    return tuple(sources.people[person] for person, _ in row.detail.get("people", ()) if person in sources.people)
+
+
+def _hold(services: Services, sources: Sources, rows: Sequence[Any], hand: Hand) -> list[Claimed]:
+    """Everything claimed, with its letter, in the order given."""
+    if not rows:
         return []
-    rows = outbox.deliveries(sources.tx, numbers)
     letters = write_letters(services, sources, rows)
     since = monotonic()
     return [
@@ -283,9 +319,7 @@ def _hold(services: Services, sources: Sources, numbers: Sequence[str], hand: Ha
             channel=sources.channels[row.channel_id],
             person_id=row.person_id,
             person=sources.people.get(row.person_id),
-            mentioned=tuple(
-                sources.people[person] for person, _ in row.detail.get("people", ()) if person in sources.people
-            ),
+            mentioned=_mentioned(sources, row),
             letter=letters[row.notice_no],
             claimed_at=sources.tx.now,
             held_since=since,

@@ -96,9 +96,8 @@ def send_claimed(senders: Senders, claimed: Claimed, seconds: float = SEND_SECON
 
 
 def give_back(claimed: Claimed, at: datetime | None = None) -> Attempt:
-    """A delivery that was claimed and is not to be sent now."""
-    now = deciding_now(claimed)
-    return Attempt(claimed, None, now, at or now)
+    """A delivery that was claimed and is not to be sent now; anybody may claim it again, or not before ``at``."""
+    return Attempt(claimed, None, claimed.claimed_at, at or claimed.claimed_at)
 
 
 # -- recording -----------------------------------------------------------------------------------------------------------

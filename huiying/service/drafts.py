@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
@@ -53,7 +53,16 @@ class Written:
     detail: dict[str, Any]
 
 
-_COLUMNS = tuple(field.name for field in fields(Written))
+_PENDING, _SENDING = str(DeliveryState.PENDING), str(DeliveryState.SENDING)
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """Deliveries that are written already claimed: by whom, until when, and which."""
+
+    owner: str
+    until: datetime
+    admits: Callable[[Draft], bool]
 
 
 def write_drafts(
@@ -63,40 +72,43 @@ def write_drafts(
     *,
     visible: Callable[[Draft], datetime] | None = None,
     owner: str = "",
+    lease: Lease | None = None,
 ) -> list[Written]:
-    """Give every draft its 通知号 and write it, pending and visible at once unless said otherwise."""
+    """Give every draft its 通知号 and write it: pending and visible at once, unless a flow or a lease hides it."""
     if not drafts:
         return []
     tx = sources.tx
     numbers = outbox.allot_numbers(tx, len(drafts))
     clocked = [d.incident_id for d in drafts if d.incident_id is not None and d.clock_id is not None]
     told = scenes.told_before(tx, clocked)
-    written = [
-        Written(
-            notice_no=number,
-            action_id=draft.action_id,
-            incident_id=draft.incident_id,
-            clock_id=draft.clock_id,
-            person_id=draft.route.person_id,
-            channel_id=draft.route.channel_id,
-            role=draft.route.role,
-            band=str(draft.band),
-            urgency=draft.band.urgency,
-            state=str(DeliveryState.PENDING),
-            visible_at=tx.now if visible is None else visible(draft),
-            owner=owner,
-            token=0,
-            attempts=0,
-            created_at=tx.now,
-            ack_hash=ack_hash(services.server_key, number),
-            fallback_of=draft.fallback_of,
-            ordinal=1 + told.get((draft.clock_id or 0, draft.route.person_id, draft.route.channel_id), 0),
-            detail=_detail(draft),
+    rows = []
+    for number, draft in zip(numbers, drafts, strict=True):
+        held = lease if lease is not None and lease.admits(draft) else None
+        rows.append(
+            {
+                "notice_no": number,
+                "action_id": draft.action_id,
+                "incident_id": draft.incident_id,
+                "clock_id": draft.clock_id,
+                "person_id": draft.route.person_id,
+                "channel_id": draft.route.channel_id,
+                "role": draft.route.role,
+                "band": str(draft.band),
+                "urgency": draft.band.urgency,
+                "state": _PENDING if held is None else _SENDING,
+                "visible_at": held.until if held is not None else tx.now if visible is None else visible(draft),
+                "owner": owner if held is None else held.owner,
+                "token": 0 if held is None else 1,
+                "attempts": 0,
+                "created_at": tx.now,
+                "ack_hash": ack_hash(services.server_key, number),
+                "fallback_of": draft.fallback_of,
+                "ordinal": 1 + told.get((draft.clock_id or 0, draft.route.person_id, draft.route.channel_id), 0),
+                "detail": _detail(draft),
+            }
         )
-        for number, draft in zip(numbers, drafts, strict=True)
-    ]
-    outbox.insert_deliveries(tx, [{name: getattr(row, name) for name in _COLUMNS} for row in written])
-    return written
+    outbox.insert_deliveries(tx, rows)
+    return [Written(**row) for row in rows]
 
 
 def _detail(draft: Draft) -> dict[str, Any]:

@@ -48,7 +48,10 @@ _MOST_WAITING = 768
 #: A look that found everything taken is repeated after this; the senders ask earlier when they run low.
 _BUSY_SECONDS = 0.05
 _IDLE_SECONDS = 1.0
-_INBOX_PLACES = 2
+_INBOX_PLACES = 1
+_INBOX_LATER = 10
+#: Whoever watches the looks must see them come back, in a storm too.
+_LONGEST_LOOK = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,6 +167,7 @@ class Engine:
         if self._stopping.is_set():
             return _IDLE_SECONDS
         self._sweep()
+        until = monotonic() + _LONGEST_LOOK
         while True:
             with self._services.store.reading() as tx:
                 look, now, guard = outbox.outlook(tx), tx.now, self._guard(tx)
@@ -173,6 +177,8 @@ class Engine:
             worked = self._work(look, now, guard)
             if not worked or self._lanes.waiting() >= _MOST_WAITING:
                 break
+            if monotonic() > until:
+                return 0.0
         with self._services.store.reading() as tx:
             return self._pause(tx)
 
@@ -283,13 +289,16 @@ class Engine:
     # -- sending -----------------------------------------------------------------------------------------------------
 
     def _dispatch(self, claimed: Sequence[Claimed]) -> None:
-        for item in claimed:
-            self._holding.add(item.notice_no)
+        """What leaves the house goes first; an inbox is in the house and loses nothing by a moment."""
+        self._holding.update(item.notice_no for item in claimed)
+        for item in {item.channel_id: item for item in claimed}.values():
             if item.is_inbox:
                 self._lanes.limit(item.channel_id, _INBOX_PLACES)
             elif item.channel.failures >= BREAKER_AFTER:
                 self._lanes.limit(item.channel_id, 1)
-            self._lanes.put(item.channel_id, item.urgency, item)
+        self._lanes.put(
+            (item.channel_id, item.urgency + (_INBOX_LATER if item.is_inbox else 0), item) for item in claimed
+        )
 
     def _send(self, claimed: Claimed) -> None:
         """Send one; what has waited too long for its turn is given back, so that no lease runs out in a queue."""

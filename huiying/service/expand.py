@@ -18,8 +18,8 @@ from huiying.domain.expansion import Action, Decision, Scene, Step, broken, deci
 from huiying.domain.kinds import ActionState, Band, EventKind
 from huiying.domain.plan import dedup_key
 from huiying.service.breaches import record_breaches
-from huiying.service.claims import Claimed, Room, claim_new
-from huiying.service.drafts import Draft, Written, vacancy, write_drafts
+from huiying.service.claims import Claimed, Room, claim_new, lease_for_new
+from huiying.service.drafts import Draft, Lease, Written, vacancy, write_drafts
 from huiying.service.hand import Hand
 from huiying.service.senders import Senders
 from huiying.service.services import Services
@@ -117,17 +117,16 @@ def is_stale_row(row: Any, now: datetime, after: timedelta) -> bool:
 # -- decide ------------------------------------------------------------------------------------------------------------
 
 
-def _expand(
-    services: Services, tx: Tx, rows: Sequence[Any], hand: Hand, senders: Senders, room: Room
-) -> Batch:
+def _expand(services: Services, tx: Tx, rows: Sequence[Any], hand: Hand, senders: Senders, room: Room) -> Batch:
     sources = gather(tx, rows)
     decisions = _decide(rows, sources)
     breached = record_breaches(tx, sources, [d.action.clock_id for d in decisions if d.breach])
-    written = write_deliveries(services, sources, decisions, hand)
+    lease = lease_for_new(services, sources, senders, hand, room)
+    written = write_deliveries(services, sources, decisions, hand, lease)
     finish(tx, decisions, hand)
     follow_up(tx, sources, decisions)
     _audit_expansion(tx, sources, decisions, written)
-    claimed = claim_new(services, sources, senders, written, hand, room) if hand.is_direct else []
+    claimed = claim_new(services, sources, senders, written, hand, room)
     by_action: dict[int, list[Any]] = {}
     for row in written:
         by_action.setdefault(row.action_id, []).append(row)
@@ -185,7 +184,10 @@ def bare_scene(sources: Sources) -> Scene:
 # -- apply -------------------------------------------------------------------------------------------------------------
 
 
-def write_deliveries(services: Services, sources: Sources, decisions: Sequence[Decision], hand: Hand) -> list[Written]:
+def write_deliveries(
+    services: Services, sources: Sources, decisions: Sequence[Decision], hand: Hand, lease: Lease | None
+) -> list[Written]:
+    """Write what the decisions ask for; a flow's deliveries are hidden until its own tasks have had their time."""
     now = sources.tx.now
     drafts = [
         Draft(
@@ -206,7 +208,9 @@ def write_deliveries(services: Services, sources: Sources, decisions: Sequence[D
             return now
         return max(due[draft.action_id] + _FLOW_AFTER_DUE, now + _FLOW_AT_LEAST)
 
-    return write_drafts(services, sources, drafts, visible=visible, owner="" if hand.is_direct else hand.owner)
+    return write_drafts(
+        services, sources, drafts, visible=visible, owner="" if hand.is_direct else hand.owner, lease=lease
+    )
 
 
 def finish(tx: Tx, decisions: Sequence[Decision], hand: Hand) -> None:

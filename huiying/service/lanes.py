@@ -11,7 +11,7 @@ import heapq
 import itertools
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
@@ -22,7 +22,7 @@ from huiying.now import monotonic
 T = TypeVar("T")
 
 #: A lane whose quickest recent answer took longer than this is waiting for the other side, not for our processor.
-SLOW = 0.03
+SLOW = 0.08
 #: How far ahead a lane may be filled: longer than that and a lease could run out before the turn comes.
 HORIZON = 4.0
 _MOST_WAITING = 1024
@@ -39,8 +39,9 @@ class _Lane(Generic[T]):
     busy: int = 0
     seconds: deque[float] = field(default_factory=lambda: deque(maxlen=_SAMPLES))
 
-    def has_turn(self) -> bool:
-        return bool(self.items) and self.busy < self.places
+    def wanted(self) -> int:
+        """Threads it could use now."""
+        return max(0, min(len(self.items), self.places - self.busy))
 
     def room(self) -> int:
         """What can be sent within the horizon, less what is already waiting."""
@@ -81,16 +82,18 @@ class Lanes(Generic[T]):
         self._ready = threading.Condition()
         self._threads: set[threading.Thread] = set()
         self._idle = 0
+        self._called = 0  # idle threads that have been notified and are not awake yet
+        self._starting = 0
         self._closing = False
 
     # -- filling -----------------------------------------------------------------------------------------------------
 
-    def put(self, lane_id: str, urgency: int, item: T) -> None:
-        """Queue an item; a lower urgency number goes first, equals in order."""
+    def put(self, items: Iterable[tuple[str, int, T]]) -> None:
+        """Queue items (lane, urgency, item); a lower urgency number goes first, equals in order."""
         with self._ready:
-            lane = self._lane(lane_id)
-            heapq.heappush(lane.items, (urgency, next(self._numbers), item))
-            self._staff(lane)
+            for lane_id, urgency, item in items:
+                heapq.heappush(self._lane(lane_id).items, (urgency, next(self._numbers), item))
+            self._staff()
 
     def _lane(self, lane_id: str) -> _Lane[T]:
         lane = self._lanes.get(lane_id)
@@ -98,16 +101,18 @@ class Lanes(Generic[T]):
             lane = self._lanes[lane_id] = _Lane(self._places, self._widest)
         return lane
 
-    def _staff(self, lane: _Lane[T]) -> None:
-        """Wake an idle thread, or make one, while the lane has a place for it."""
-        if not lane.has_turn():
-            return
-        if self._idle:
-            self._ready.notify()
-        elif len(self._threads) < self._most and not self._closing:
-            thread = threading.Thread(target=self._run, name=f"sender-{len(self._threads)}", daemon=True)
-            self._threads.add(thread)
-            thread.start()
+    def _staff(self) -> None:
+        """Wake idle threads, or make new ones, until every lane that has work and a place has a thread on its way."""
+        wanted = sum(lane.wanted() for lane in self._lanes.values()) - self._called - self._starting
+        for _ in range(wanted):
+            if self._idle > self._called:
+                self._called += 1
+                self._ready.notify()
+            elif len(self._threads) < self._most and not self._closing:
+                self._starting += 1
+                thread = threading.Thread(target=self._run, name=f"sender-{next(self._numbers)}", daemon=True)
+                self._threads.add(thread)
+                thread.start()
 
     def room(self, lane_id: str) -> int:
         """How many more items the lane can take now."""
@@ -151,7 +156,7 @@ class Lanes(Generic[T]):
             lane = self._lane(lane_id)
             lane.places, lane.widest = self._places, self._widest
             lane.seconds.clear()
-            self._staff(lane)
+            self._staff()
 
     def take_back(self, lane_id: str) -> list[T]:
         """Empty a lane of what has not begun."""
@@ -163,6 +168,8 @@ class Lanes(Generic[T]):
     # -- working -----------------------------------------------------------------------------------------------------
 
     def _run(self) -> None:
+        with self._ready:
+            self._starting -= 1
         while True:
             taken = self._next()
             if taken is None:
@@ -187,6 +194,7 @@ class Lanes(Generic[T]):
                 self._idle += 1
                 woken = self._ready.wait(_IDLE_SECONDS)
                 self._idle -= 1
+                self._called = max(0, self._called - 1) if woken else self._called
                 if not woken and len(self._threads) > self._places:
                     break
             self._threads.discard(threading.current_thread())
@@ -196,7 +204,7 @@ class Lanes(Generic[T]):
         """The lane with the most urgent item that has a place; among equals the least busy."""
         best: _Lane[T] | None = None
         for lane in self._lanes.values():
-            if lane.has_turn() and (best is None or _turn(lane) < _turn(best)):
+            if lane.wanted() and (best is None or _turn(lane) < _turn(best)):
                 best = lane
         return best
 
@@ -206,8 +214,8 @@ class Lanes(Generic[T]):
             lane.seconds.append(seconds)
             before = lane.places
             lane.grow(self._most)
-            for _ in range(max(1, lane.places - before)):
-                self._staff(lane)
+            if lane.places != before:
+                self._staff()
             low = len(lane.items) == lane.places // 2
         if low and self._on_low is not None:
             self._on_low()

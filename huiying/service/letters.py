@@ -6,6 +6,7 @@ import base64
 import hashlib
 import hmac
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 from typing import Any
 
 from huiying.domain.compose import MOST_LINES, Letter, Matter, Next, Subject
@@ -19,6 +20,7 @@ INBOX_LINES = 200
 _TOKEN_BYTES = 16
 
 
+@lru_cache(maxsize=4096)
 def ack_token(server_key: bytes, notice_no: str) -> str:
     """The secret in a message's acknowledge link: 22 characters, made again from the 通知号 whenever it is needed."""
     digest = hmac.new(server_key, f"ack:{notice_no}".encode(), hashlib.sha256).digest()
@@ -40,7 +42,15 @@ def matter_of(incident: Any | None, unit_name: str) -> Matter:
 
 
 def subject_of(sources: Sources, clock: Any) -> Subject:
-    """A clock as a message shows it."""
+    """A clock as a message shows it; every message of a batch about it shares one."""
+    made = sources.subjects.get(clock.id)
+    if made is None or made[0] is not clock:
+        made = sources.subjects[clock.id] = (clock, _subject(sources, clock))
+    subject: Subject = made[1]
+    return subject
+
+
+def _subject(sources: Sources, clock: Any) -> Subject:
     incident = sources.incidents.get(clock.incident_id)
     return Subject(
         matter=matter_of(incident, sources.unit_name(sources.unit_of(incident, clock))),

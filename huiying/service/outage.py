@@ -12,7 +12,7 @@ from huiying.domain.kinds import ActionState, EventKind, Role
 from huiying.domain.plan import dedup_key
 from huiying.domain.routes import Route
 from huiying.service.breaches import record_breaches
-from huiying.service.claims import Room, claim_new
+from huiying.service.claims import Room, claim_new, lease_for_new
 from huiying.service.drafts import Draft, vacancy, write_drafts
 from huiying.service.expand import (
     Batch,
@@ -52,10 +52,11 @@ def consolidate_backlog(services: Services, senders: Senders, hand: Hand, room: 
         result = consolidate(readable, lambda action: sources.scene(action, _unit(sources, action)))
         decisions += result.decisions
         record_breaches(tx, sources, [d.action.clock_id for d in decisions if d.breach])
-        written = write_deliveries(services, sources, decisions, hand)
+        lease = lease_for_new(services, sources, senders, hand, room)
+        written = write_deliveries(services, sources, decisions, hand, lease)
         batch = Batch(digest_id=_insert_digest(sources, result.pages, hand, readable))
         drafts = [_draft(batch.digest_id, page, result.missing) for page in result.pages if batch.digest_id]
-        written += write_drafts(services, sources, drafts)
+        written += write_drafts(services, sources, drafts, lease=lease)
         finish(tx, decisions, hand)
         follow_up(tx, sources, decisions)
         _audit(tx, decisions, batch.digest_id, [row.notice_no for row in written])

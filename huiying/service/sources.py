@@ -30,6 +30,7 @@ class Sources:
         self.incidents: dict[int, Any] = {}
         self.clocks: dict[int, Any] = {}
         self.people: dict[str, Any] = {}
+        self.subjects: dict[int, tuple[Any, Any]] = {}
         self.roster = Roster()
         self.acks: dict[int, tuple[Ack, ...]] = {}
         self._channels: dict[str, Any] | None = None
