@@ -10,18 +10,15 @@ from pathlib import Path
 from huiying.domain.errors import Refused
 
 FOLDER_MODE, FILE_MODE = 0o700, 0o600
-SEAL_KEY = "keys/seal.key"
-SERVER_KEY = "keys/server.key"
+SEAL_KEY = "secret.key"
+SERVER_KEY = "server.key"
 _SERVER_KEY_BYTES = 32
 
 
 def prepare_folder(folder: Path) -> None:
-    """Make the data directory and its key folder; an existing one is closed to others."""
+    """Make the data directory, closed to others; one that exists already is the operator's own choice."""
     try:
-        for path in (folder, folder / "keys"):
-            path.mkdir(mode=FOLDER_MODE, parents=True, exist_ok=True)
-            if path.stat().st_mode & 0o077:
-                path.chmod(FOLDER_MODE)
+        folder.mkdir(mode=FOLDER_MODE, parents=True, exist_ok=True)
     except OSError as error:
         raise Refused(f"数据目录 {folder} 无法使用:{error.strerror}。请检查路径和权限(HUIYING_DATA_DIR)。") from None
 

@@ -1,4 +1,4 @@
-"""Holding dispatch and letting it go: after a restore nothing leaves until somebody has looked at what had been sent."""
+"""Whether anything may leave the house, and stopping it by hand; letting it go again is ``huiying.service.held``."""
 
 from __future__ import annotations
 
@@ -7,16 +7,18 @@ from typing import Any
 import sqlalchemy as sa
 
 from huiying.domain.access import Permission
+from huiying.domain.audit import rfc3339
 from huiying.domain.errors import Refused
 from huiying.domain.kinds import ActionState, DeliveryState
 from huiying.domain.text import line
 from huiying.service.actor import Actor
+from huiying.service.backup import HELD
 from huiying.service.services import Services
 from huiying.service.views import shown
 from huiying.store import tables as t
 from huiying.store.db import Tx
 
-HELD = "dispatch_held"
+_REASONS = {"restored": "从备份恢复后等待确认"}
 
 
 def status(services: Services) -> dict[str, Any]:
@@ -24,6 +26,7 @@ def status(services: Services) -> dict[str, Any]:
     delivery, action = t.delivery, t.timed_action
     with services.store.reading() as tx:
         held = _held(tx)
+        detail: dict[str, Any] = held if isinstance(held, dict) else {}
         due = sa.select(sa.func.count()).where(action.c.state == ActionState.PENDING, action.c.due_at <= tx.now)
         waiting = sa.select(sa.func.count()).where(delivery.c.state.in_((DeliveryState.PENDING, DeliveryState.SENDING)))
         last = tx.all(
@@ -34,7 +37,8 @@ def status(services: Services) -> dict[str, Any]:
         )
         return {
             "held": held is not None,
-            "detail": held or {},
+            "reason": _REASONS.get(detail.get("reason", ""), detail.get("reason", "")),
+            "since": detail.get("since", ""),
             "due_actions": tx.value(due),
             "waiting_deliveries": tx.value(waiting),
             "last_sent": [
@@ -50,22 +54,10 @@ def hold(services: Services, actor: Actor, reason: str) -> dict[str, Any]:
     with services.store.transaction(actor.id) as tx:
         if _held(tx) is not None:
             raise Refused("通知发送已处于暂停状态,未作改动。")
-        value = {"reason": why, "by": actor.id, "at": shown(tx.now)}
+        value = {"held": True, "since": rfc3339(tx.now), "reason": why, "by": actor.id}
         tx.run(t.setting.delete().where(t.setting.c.key == HELD))
         tx.run(t.setting.insert().values(key=HELD, value=value, updated_at=tx.now))
         tx.audit("dispatch.held", "dispatch", {"by": actor.id})
-    return status(services)
-
-
-def release(services: Services, actor: Actor, note: str) -> dict[str, Any]:
-    """Let dispatch go again: somebody confirms having looked at what had been sent."""
-    actor.require(Permission.OPERATE)
-    said = line("note", note, 500, "核对说明", required=True)
-    with services.store.transaction(actor.id) as tx:
-        if _held(tx) is None:
-            raise Refused("通知发送并未暂停,无需放行。")
-        tx.run(t.setting.delete().where(t.setting.c.key == HELD))
-        tx.audit("dispatch.released", "dispatch", {"by": actor.id, "note": said})
     return status(services)
 
 
