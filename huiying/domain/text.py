@@ -1,13 +1,16 @@
-"""Short texts that operators enter: one line each, and ids fit for an address and a command line."""
+"""Short texts from outside: single lines, ids fit for an address and a command line, instants with their offset."""
 
 from __future__ import annotations
 
 import re
+from datetime import datetime
 
 from huiying.domain.errors import InvalidInput
 from huiying.domain.freetext import checked
 
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+#: What an incident can be about; also keeps every instant inside what the databases hold.
+_EARLIEST_YEAR, _LATEST_YEAR = 1949, 2199
 _NOT_ONE_LINE = re.compile(r"[\x00-\x1f\x7f\u0085\u2028\u2029]")
 
 
@@ -24,3 +27,20 @@ def identifier(field: str, value: str) -> str:
     if not _ID.fullmatch(value):
         raise InvalidInput(field, "编号只用英文字母、数字、点、下划线和连字符,以字母或数字开头,最多 64 个字符。")
     return value
+
+
+def moment(field: str, text: str) -> datetime:
+    """An instant written as ISO 8601 with its offset; one without offset is refused, never guessed."""
+    try:
+        at = datetime.fromisoformat(text.strip())
+    except ValueError:
+        raise InvalidInput(field, f"「{_short(text)}」不是时间,请写成 2026-11-22T08:30:00+08:00。") from None
+    if at.tzinfo is None:
+        raise InvalidInput(field, f"「{_short(text)}」缺少时区,请写明如 2026-11-22T08:30:00+08:00(北京时间)。")
+    if not _EARLIEST_YEAR <= at.year <= _LATEST_YEAR:
+        raise InvalidInput(field, f"「{_short(text)}」的年份不合理,请核对。")
+    return at
+
+
+def _short(text: str) -> str:
+    return "".join(character if character.isprintable() else "·" for character in text[:40])
