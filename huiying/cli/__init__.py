@@ -1,0 +1,160 @@
+"""The command line: the same words as the JSON API, for operators and for duty officers at a terminal.
+
+Exit codes: 0 done, 1 refused (the reason in Chinese on standard error), 2 wrong usage.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import typer
+
+from huiying.cli import accounts, channels, incidents, operations, roster, rules
+from huiying.cli.session import begin, session
+from huiying.domain.errors import HuiyingError
+
+REFUSED, USAGE, INTERRUPTED = 1, 2, 130
+
+app = typer.Typer(
+    name="huiying",
+    help="Huiying 回应:政务舆情与突发事件回应时限系统。本系统不得登记涉密信息。",
+    epilog="退出码:0 完成,1 未被允许(原因见标准错误),2 用法不对。各命令都可加 --json。",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+)
+for module in (operations, incidents, rules, roster, accounts, channels):
+    module.install(app)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run one call and end the process with its exit code."""
+    # Whatever we write (database, keys, exports, backups) is nobody else's business.
+    os.umask(0o077)
+    begin()
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    if "--help" in given or not given:
+        _speak_chinese()
+    sys.exit(_run(given))
+
+
+def _run(given: list[str]) -> int:
+    try:
+        code = app(args=given, prog_name="huiying", standalone_mode=False)
+    except HuiyingError as error:
+        return _refuse(error)
+    except typer.TyperException as error:
+        return _misused(error)
+    except (typer.Abort, KeyboardInterrupt):
+        print("已中断。", file=sys.stderr)
+        return INTERRUPTED
+    except BrokenPipeError:
+        # The reader has seen enough (huiying … | head); nothing more can be written, not even at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    return code if isinstance(code, int) else 0
+
+
+def _refuse(error: HuiyingError) -> int:
+    field = getattr(error, "field", "")
+    print(f"{f'{field}:' if field else ''}{error.message}".encode("utf-8", "replace").decode(), file=sys.stderr)
+    for line in _listed(error.details):
+        print(f"  {line}", file=sys.stderr)
+    if session.json:
+        body = {"code": error.code, "message": error.message, "field": str(field), "details": error.details}
+        print(json.dumps({"error": body}, ensure_ascii=False, indent=2, default=str))
+    return REFUSED
+
+
+def _listed(details: dict[str, Any]) -> list[str]:
+    """What belongs under the sentence: findings of a file, rows of a table."""
+    findings = [str(finding) for finding in details.get("findings", ())]
+    rows = [f"第 {row['row']} 行 {row['message']}" for row in details.get("rows", ()) if isinstance(row, dict)]
+    return [*findings, *rows]
+
+
+def _misused(error: typer.TyperException) -> int:
+    # Typer exports the base alone; which of its kinds it is, its name tells.
+    kind = type(error).__name__
+    if kind == "NoArgsIsHelpError":
+        print(error.format_message())
+        return USAGE
+    print(f"用法不对:{_SENTENCES.get(kind, _unknown)(error)}", file=sys.stderr)
+    context = getattr(error, "ctx", None)
+    if context is not None:
+        print(f"查看用法:{context.command_path} --help", file=sys.stderr)
+    return USAGE
+
+
+def _missing(error: Any) -> str:
+    return f"缺少 {_name_of(error)}。"
+
+
+def _bad(error: Any) -> str:
+    return f"{_name_of(error)} 的值不正确:{_translated(error.message)}"
+
+
+def _name_of(error: Any) -> str:
+    parameter = error.param
+    if parameter is None:
+        return "参数"
+    options = [option for option in parameter.opts if option.startswith("-")]
+    return "/".join(options) or parameter.metavar or parameter.name
+
+
+def _translated(message: str) -> str:
+    """What Typer says of a value, where a person is likely to see it."""
+    for pattern, sentence in _MESSAGES:
+        match = pattern.search(message)
+        if match:
+            return sentence.format(*match.groups())
+    return message
+
+
+_MESSAGES = (
+    (re.compile(r"'(.*)' is not one of (.*?)\.?$"), "“{0}”不在可用的取值中:{1}"),
+    (re.compile(r"'(.*)' is not a valid (?:int|integer)"), "“{0}”不是整数"),
+    (re.compile(r"'(.*)' is not a valid (?:float|number)"), "“{0}”不是数字"),
+    (re.compile(r"(\S+) is not in the range (.*?)\.?$"), "{0} 不在范围 {1} 内"),
+)
+
+
+def _no_option(error: Any) -> str:
+    similar = f"是不是 {'、'.join(error.possibilities)}?" if error.possibilities else ""
+    return f"没有选项 {error.option_name}。{similar}"
+
+
+def _unknown(error: Any) -> str:
+    text = str(error.message)
+    if match := re.search(r"No such command '(.*?)'", text):
+        return f"没有命令 {match.group(1)}。"
+    if match := re.search(r"unexpected extra arguments? \((.*)\)", text):
+        return f"多出的参数:{match.group(1)}。"
+    if match := re.search(r"Option '(.*)' requires", text):
+        return f"选项 {match.group(1)} 后面须有内容。"
+    return text
+
+
+_SENTENCES: dict[str, Callable[[Any], str]] = {
+    "MissingParameter": _missing,
+    "BadParameter": _bad,
+    "NoSuchOption": _no_option,
+}
+
+
+def _speak_chinese() -> None:
+    """The headings of help pages; loaded only for them."""
+    from typer import rich_utils
+
+    rich_utils.OPTIONS_PANEL_TITLE = "选项"
+    rich_utils.ARGUMENTS_PANEL_TITLE = "参数"
+    rich_utils.COMMANDS_PANEL_TITLE = "命令"
+    rich_utils.REQUIRED_LONG_STRING = "[必填]"
+    rich_utils.DEFAULT_STRING = "[默认:{}]"
+    rich_utils.ENVVAR_STRING = "[环境变量:{}]"

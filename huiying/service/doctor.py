@@ -1,0 +1,344 @@
+"""Looking the installation over: what works, what somebody has to see to before it matters."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+from ipaddress import ip_address
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import sqlalchemy as sa
+
+from config.keys import SEAL_KEY, SERVER_KEY
+from huiying.domain.access import AccessRole
+from huiying.domain.errors import HuiyingError
+from huiying.domain.kinds import ChannelKind, DeliveryState, IncidentState, Role
+from huiying.domain.plan import SHANGHAI
+from huiying.domain.roster import Duty, Roster, Shift, on_duty, unit_chain
+from huiying.now import utc_now
+from huiying.service import health
+from huiying.service.rulebook import current_calendar
+from huiying.service.scope import parents
+from huiying.service.services import Services
+from huiying.store import tables as t
+from huiying.store.db import Tx
+from huiying.store.schema import check_version
+
+#: These must be reachable at any hour, or a limit passes with nobody told.
+NEEDED_ROLES = (Role.DUTY_OFFICER, Role.LIAISON, Role.LEADER_IN_CHARGE, Role.PRINCIPAL, Role.SUPERVISION)
+AHEAD = timedelta(hours=24)
+LEAST_FREE_BYTES = 512 * 1024 * 1024
+MOST_SKEW = timedelta(seconds=2)
+#: The next year's calendar is published in November; from then on its absence is somebody's task.
+_CALENDAR_DUE_MONTH = 11
+_OUTSIDE = frozenset(ChannelKind) - {ChannelKind.INBOX, ChannelKind.CONSOLE}
+
+
+class Level(StrEnum):
+    """How a finding weighs."""
+
+    OK = "ok"
+    NOTE = "note"
+    DO = "do"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that was looked at; ``DO`` asks somebody to act."""
+
+    name: str
+    level: Level
+    message: str
+
+
+def examine(services: Services, *, prefect_answers: Callable[[], bool] | None = None) -> list[Finding]:
+    """Everything, in the order in which it would have to be mended."""
+    database = _database(services)
+    found = [*_files(services), database]
+    if database.level is Level.OK:
+        with services.store.reading() as tx:
+            for look in (_skew, _calendar, _rules, _held, _roster, _reach, _administrators, _channels, _stuck):
+                found += look(tx)
+        found += _processes(services)
+    found += _public_url(services)
+    if prefect_answers is not None:
+        found.append(_prefect(prefect_answers))
+    return found
+
+
+def _ok(name: str, message: str = "正常。") -> Finding:
+    return Finding(name, Level.OK, message)
+
+
+# -- files and database ------------------------------------------------------------------------------------------------
+
+
+def _files(services: Services) -> list[Finding]:
+    folder = services.settings.data_dir
+    found = []
+    open_to_others = [str(path) for path in _private(folder) if path.exists() and path.stat().st_mode & 0o077]
+    if open_to_others:
+        shown = "、".join(open_to_others)
+        found.append(Finding("文件权限", Level.DO, f"其他账号可以读取:{shown}。请执行 chmod go-rwx。"))
+    else:
+        found.append(_ok("文件权限"))
+    free = shutil.disk_usage(folder).free
+    if free < LEAST_FREE_BYTES:
+        found.append(Finding("磁盘空间", Level.DO, f"数据目录只剩 {free // 2**20} MB,请清理或扩容。"))
+    else:
+        found.append(_ok("磁盘空间", f"剩余 {free // 2**30} GB。"))
+    if (folder / "first-password").exists():
+        found.append(
+            Finding("首个密码", Level.DO, "管理员的一次性密码还未使用,请尽快换取令牌(huiying token exchange)。")
+        )
+    return found
+
+
+def _private(folder: Path) -> list[Path]:
+    names = (SEAL_KEY, SERVER_KEY, "first-password", "huiying.toml", "prefect/auth-string")
+    return [folder, *(folder / name for name in names), *folder.glob("huiying.db*")]
+
+
+def _database(services: Services) -> Finding:
+    try:
+        check_version(services.store.engine)
+        with services.store.reading() as tx:
+            if services.store.is_sqlite:
+                answer = tx.conn.exec_driver_sql("PRAGMA quick_check(1)").scalar()
+                if answer != "ok":
+                    return Finding("数据库", Level.DO, "数据库文件已损坏。请停止服务,保留原文件,从最近的备份恢复。")
+    except HuiyingError as error:
+        return Finding("数据库", Level.DO, error.message)
+    return _ok("数据库", "可读写,结构为当前版本。")
+
+
+def _skew(tx: Tx) -> list[Finding]:
+    skew = abs(utc_now() - tx.now)
+    if skew > MOST_SKEW:
+        seconds = int(skew.total_seconds())
+        return [Finding("时钟", Level.DO, f"本机与数据库的时钟相差 {seconds} 秒,请检查对时服务(NTP)。")]
+    return [_ok("时钟")]
+
+
+# -- rules and calendars -----------------------------------------------------------------------------------------------
+
+
+def _calendar(tx: Tx) -> list[Finding]:
+    today = tx.now.astimezone(SHANGHAI).date()
+    years = set(current_calendar(tx).years)
+    if today.year not in years:
+        return [
+            Finding(
+                "工作日历",
+                Level.DO,
+                f"缺少 {today.year} 年的放假安排,工作日期限只能暂定。请执行 huiying calendar import。",
+            )
+        ]
+    if today.year + 1 in years:
+        return [_ok("工作日历", f"已有到 {today.year + 1} 年。")]
+    level = Level.DO if today.month >= _CALENDAR_DUE_MONTH else Level.NOTE
+    return [
+        Finding(
+            "工作日历",
+            level,
+            f"还没有 {today.year + 1} 年的放假安排(通常 11 月公布),跨年的工作日期限为暂定;公布后请导入。",
+        )
+    ]
+
+
+def _rules(tx: Tx) -> list[Finding]:
+    synced = tx.value(sa.select(t.setting.c.value).where(t.setting.c.key == "rules_synced")) or {}
+    refused = list(synced.get("findings", ()))
+    found = [Finding("规则文件", Level.DO, f"未被采用:{finding}") for finding in refused[:10]]
+    return found or [_ok("规则文件")]
+
+
+def _held(tx: Tx) -> list[Finding]:
+    if tx.value(sa.select(t.setting.c.value).where(t.setting.c.key == "dispatch_held")):
+        return [Finding("通知发送", Level.DO, "已暂停,任何提醒都不会发出。核对后执行 huiying dispatch release。")]
+    return [_ok("通知发送")]
+
+
+# -- people ------------------------------------------------------------------------------------------------------------
+
+
+def _roster(tx: Tx) -> list[Finding]:
+    """Who is missing in the next 24 hours, for every unit that leads an open incident and every unit at the top."""
+    roster, tree = _read_roster(tx), parents(tx)
+    found = []
+    for unit_id in _units_to_check(tx):
+        chain = unit_chain(tree, unit_id)
+        for role in NEEDED_ROLES:
+            gaps = _gaps(roster, role, chain, tx.now)
+            if gaps:
+                spans = "、".join(f"{_clock(begin)}–{_clock(end)}" for begin, end in gaps[:3])
+                found.append(Finding("值班", Level.DO, f"{unit_id} 的{role.zh}在未来 24 小时内有空缺:{spans}。"))
+    return found or [_ok("值班", "未来 24 小时各职责都有人。")]
+
+
+def _clock(at: datetime) -> str:
+    return f"{at.astimezone(SHANGHAI):%m-%d %H:%M}"
+
+
+def _read_roster(tx: Tx) -> Roster:
+    person = t.person.c
+    duties = tx.all(sa.select(t.duty).join(t.person, person.id == t.duty.c.person_id).where(person.active))
+    shifts = tx.all(
+        sa.select(t.shift)
+        .join(t.person, person.id == t.shift.c.person_id)
+        .where(person.active, t.shift.c.cancelled_at.is_(None), t.shift.c.ends_at > tx.now)
+    )
+    return Roster(
+        [Duty(row.person_id, Role(row.role), row.unit_id) for row in duties],
+        [Shift(row.person_id, Role(row.role), row.unit_id, row.starts_at, row.ends_at) for row in shifts],
+    )
+
+
+def _units_to_check(tx: Tx) -> list[str]:
+    open_states = [state.value for state in IncidentState if state.is_open]
+    leading = tx.all(sa.select(t.incident.c.unit_id).where(t.incident.c.state.in_(open_states)).distinct())
+    tops = tx.all(sa.select(t.unit.c.id).where(t.unit.c.parent_id.is_(None), t.unit.c.active))
+    return sorted({row.unit_id for row in leading} | {row.id for row in tops})
+
+
+def _gaps(roster: Roster, role: Role, chain: Sequence[str], now: datetime) -> list[tuple[datetime, datetime]]:
+    """Stretches of the next day in which nobody holds the role; it can change only where a shift begins or ends."""
+    end = now + AHEAD
+    edges = {edge for shift in roster.shifts if shift.role is role for edge in (shift.starts_at, shift.ends_at)}
+    moments = [now, *sorted(edge for edge in edges if now < edge < end), end]
+    empty = [
+        (begin, until)
+        for begin, until in pairwise(moments)
+        if not on_duty(roster, role, chain, begin)
+    ]
+    return _joined(empty)
+
+
+def _joined(spans: Iterable[tuple[datetime, datetime]]) -> list[tuple[datetime, datetime]]:
+    found: list[tuple[datetime, datetime]] = []
+    for begin, end in spans:
+        if found and found[-1][1] == begin:
+            found[-1] = (found[-1][0], end)
+        else:
+            found.append((begin, end))
+    return found
+
+
+def _reach(tx: Tx) -> list[Finding]:
+    """People on duty whom nothing but the inbox reaches: at three in the morning nobody looks there."""
+    soon = tx.now + AHEAD
+    on_shift = sa.select(t.shift.c.person_id).where(
+        t.shift.c.cancelled_at.is_(None), t.shift.c.ends_at > tx.now, t.shift.c.starts_at < soon
+    )
+    people = tx.all(
+        sa.select(t.person).where(
+            t.person.c.active, sa.or_(t.person.c.id.in_(sa.select(t.duty.c.person_id)), t.person.c.id.in_(on_shift))
+        )
+    )
+    channels = {row.id: ChannelKind(row.kind) for row in tx.all(sa.select(t.channel).where(t.channel.c.enabled))}
+    if not any(kind in _OUTSIDE for kind in channels.values()):
+        return [Finding("联系方式", Level.DO, "没有任何对外渠道,消息只进站内收件箱。请执行 huiying channel add。")]
+    lost = [f"{row.name}({row.id})" for row in people if not _reachable(row, channels)]
+    if lost:
+        return [
+            Finding(
+                "联系方式", Level.DO, f"只能收到站内消息的值班人员:{'、'.join(lost[:10])}。请补充邮箱或渠道用户号。"
+            )
+        ]
+    return [_ok("联系方式")]
+
+
+def _reachable(row: Any, channels: Mapping[str, ChannelKind]) -> bool:
+    kinds = set(channels.values())
+    if row.email_sealed and ChannelKind.EMAIL in kinds:
+        return True
+    if kinds & {ChannelKind.DINGTALK, ChannelKind.WECOM, ChannelKind.FEISHU, ChannelKind.WEBHOOK}:
+        return True  # a group robot or a webhook speaks to everybody on duty
+    return any(channel_id in channels for channel_id in row.im_sealed)
+
+
+def _administrators(tx: Tx) -> list[Finding]:
+    held = tx.all(
+        sa.select(t.access.c.role, t.access.c.person_id)
+        .join(t.person, t.person.c.id == t.access.c.person_id)
+        .where(t.person.c.active)
+    )
+    by_role: dict[str, set[str]] = {}
+    for row in held:
+        by_role.setdefault(row.role, set()).add(row.person_id)
+    found = []
+    if not by_role.get(AccessRole.ADMINISTRATOR):
+        found.append(Finding("账号", Level.DO, "没有在用的管理员账号。请执行 huiying access grant。"))
+    second = by_role.get(AccessRole.APPROVER, set()) | by_role.get(AccessRole.HEAD, set())
+    if not second:
+        found.append(Finding("账号", Level.DO, "没有可作第二人确认的账号(approver 或 head),需双人的变更将无法办理。"))
+    return found or [_ok("账号")]
+
+
+# -- channels and queues -----------------------------------------------------------------------------------------------
+
+
+def _channels(tx: Tx) -> list[Finding]:
+    parked = tx.all(sa.select(t.channel).where(t.channel.c.enabled, t.channel.c.parked_until > tx.now))
+    found = [
+        Finding("渠道", Level.DO, f"{row.name}({row.id})暂停至 {_clock(row.parked_until)}:{row.parked_reason}")
+        for row in parked
+    ]
+    return found or [_ok("渠道")]
+
+
+def _stuck(tx: Tx) -> list[Finding]:
+    since = tx.now - timedelta(days=1)
+    dead = tx.value(
+        sa.select(sa.func.count()).where(
+            t.delivery.c.state.in_((DeliveryState.DEAD, DeliveryState.FAILED)), t.delivery.c.created_at > since
+        )
+    )
+    if dead:
+        return [
+            Finding("送达", Level.DO, f"24 小时内有 {dead} 条通知未能送出(huiying notifications --state dead 查看)。")
+        ]
+    return [_ok("送达")]
+
+
+# -- processes and addresses -------------------------------------------------------------------------------------------
+
+
+def _processes(services: Services) -> list[Finding]:
+    engine = next((check for check in health.readiness(services) if check.name == "engine"), None)
+    if engine is not None and not engine.ok:
+        return [Finding("提醒引擎", Level.DO, f"{engine.detail}(huiying serve 启动)")]
+    return [_ok("提醒引擎")]
+
+
+def _public_url(services: Services) -> list[Finding]:
+    url = services.settings.public_url
+    if not url:
+        return [Finding("访问地址", Level.DO, "未设置 HUIYING_PUBLIC_URL:消息中没有签收链接。")]
+    parts = urlsplit(url)
+    if _is_local(parts.hostname or ""):
+        return [Finding("访问地址", Level.DO, f"{url} 只在本机有效,手机打不开签收链接。")]
+    if parts.scheme != "https":
+        return [Finding("访问地址", Level.NOTE, f"{url} 未加密,签收链接在网络上可被看见;请用 https。")]
+    return [_ok("访问地址", url)]
+
+
+def _is_local(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _prefect(answers: Callable[[], bool]) -> Finding:
+    if answers():
+        return _ok("Prefect")
+    return Finding("Prefect", Level.NOTE, "Prefect 没有应答:提醒照常由引擎发出,运行记录待其恢复后补记。")
