@@ -19,6 +19,7 @@ import re
 import socket
 import ssl
 import threading
+import weakref
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -195,8 +196,7 @@ class _Origin:
 
     def _open(self) -> _Link:
         try:
-            link = self._link()
-            link.connect()
+            return self._connected(self._link())
         except (ssl.SSLError, SSLError) as error:
             raise _Fault(_tls_outcome(error)) from None
         except TimeoutError:
@@ -206,6 +206,13 @@ class _Origin:
         except (OSError, HTTPError, http.client.HTTPException):
             what = "代理服务器或对方" if self._proxy is not None else "对方"
             raise _Fault(Transient(f"{what}拒绝连接，请求未发出。", code="connect")) from None
+
+    def _connected(self, link: _Link) -> _Link:
+        try:
+            link.connect()
+        except BaseException:
+            link.close()
+            raise
         return link
 
     def _link(self) -> _Link:
@@ -431,6 +438,8 @@ class HttpClient:
         )
         self._settings = settings
         self._adapter = _DirectAdapter(settings)
+        # A client that was replaced and forgotten still gives its connections back.
+        weakref.finalize(self, self._adapter.close)
         # Made once: building it for every post costs as much as the post's own system calls.
         self._timeout = cast("Any", Timeout(connect=settings.connect_timeout, read=settings.read_timeout))
 

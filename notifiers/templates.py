@@ -89,7 +89,7 @@ class Form(Enum):
     """The formats: template file, how its lines are joined, how texts are made harmless in it."""
 
     PLAIN = ("plain.j2", "\n", visible)
-    DINGTALK = ("dingtalk.j2", "  \n  ", inert)
+    DINGTALK = ("dingtalk.j2", "\n\n", inert)
     WECOM_MARKDOWN = ("wecom_markdown.j2", "\n", inert)
     FEISHU = ("feishu.j2", "\n", inert)
     EMAIL_HTML = ("email_html.j2", "\n", escaped_html)
@@ -134,7 +134,7 @@ def render(notice: Notice, form: Form, limit: int = 0, measure: Measure = utf8_s
     shown = [form.escape(line) for line in notice.lines[:MOST_LINES]]
     total = len(notice.lines) + notice.hidden_lines
     while True:
-        text = template.render(view, lines=shown, hidden_lines=total - len(shown))
+        text = template.render(view, lines=shown, hidden_lines=total - len(shown), total=total)
         body, fits = _fit([line for line in text.splitlines() if line], form.newline, limit, measure)
         if fits or not shown:
             return Message(title_of(notice), body if fits else cut(body, limit, measure))
@@ -245,7 +245,11 @@ def _due(due_at: datetime, composed_at: datetime) -> str:
 def _due_short(due_at: datetime, composed_at: datetime) -> str:
     """As in a short message: the time alone where it is today, else with the day."""
     day, time = _day_and_time(due_at)
-    return time if day.date() == composed_at.astimezone(SHANGHAI).date() else f"{day.month}月{day.day}日{time}"
+    today = composed_at.astimezone(SHANGHAI)
+    if day.date() == today.date():
+        return time
+    year = f"{day.year}年" if day.year != today.year else ""
+    return f"{year}{day.month}月{day.day}日{time}"
 
 
 def _day_and_time(instant: datetime) -> tuple[datetime, str]:
@@ -262,9 +266,9 @@ def _date(instant: datetime) -> str:
 
 def link_labels(notice: Notice) -> tuple[str, str]:
     """What the acknowledge link and the other link say."""
-    if notice.band is Band.OVERDUE:
+    if notice.band is Band.OVERDUE and not notice.layout:
         return "签收并说明原因", "查看全过程"
-    return "签收", "登记回应" if notice.band is Band.WARNING else "查看详情"
+    return "签收", "登记回应" if notice.band is Band.WARNING and not notice.layout else "查看详情"
 
 
 def link(url: str) -> str:

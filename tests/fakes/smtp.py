@@ -32,12 +32,18 @@ class FakeSmtp:
         options: dict[str, Any] = {"authenticator": _authenticate, "auth_required": True}
         if implicit:
             options |= {"auth_require_tls": False}
-            self._controller = Controller(self, "127.0.0.1", self.port, ssl_context=context, server_kwargs=options)
-            # The controller's own check connects without TLS and would wait for ever.
-            self._controller._trigger_server = lambda: None  # type: ignore[method-assign]
+            self._controller = Controller(self, "127.0.0.1", self.port, ssl_context=context, **options)
+            # The controller's own check uses the server's context on the client's side, which cannot work.
+            self._controller._trigger_server = self._knock  # type: ignore[method-assign]
         else:
             options |= {"tls_context": context, "require_starttls": True}
-            self._controller = Controller(self, "127.0.0.1", self.port, server_kwargs=options)
+            self._controller = Controller(self, "127.0.0.1", self.port, **options)
+
+    def _knock(self) -> None:
+        context = ssl.create_default_context()
+        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+        with socket.create_connection(("127.0.0.1", self.port), 2) as plain, context.wrap_socket(plain) as secured:
+            secured.recv(100)
 
     def __enter__(self) -> Self:
         self._controller.start()
@@ -70,7 +76,7 @@ def _authenticate(server: Any, session: Any, envelope: Any, mechanism: str, data
     if not isinstance(data, LoginPassword):
         return AuthResult(success=False, handled=False)
     good = (data.login, data.password) == (USER.encode(), PASSWORD.encode())
-    return AuthResult(success=good, handled=not good, message=None if good else "535 5.7.8 no")
+    return AuthResult(success=good, handled=False)
 
 
 class RawTcp:
