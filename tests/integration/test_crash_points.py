@@ -1,0 +1,284 @@
+"""Every named crash point is visited once: the process dies there as by ``kill -9``, another one comes, and all is well.
+
+What was acknowledged is there completely, every message that was due arrives, none more than twice, and the audit chain
+is whole. A point that is not reached fails, and so does a name that no visit is planned for. The visits are made all at
+once beside each other, each on a stage of its own; the tests only read what came of them.
+"""
+
+from __future__ import annotations
+
+import shutil
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+
+from flows import prefect_server
+from huiying import crash
+from huiying.service import incidents
+from huiying.service.services import Services
+from huiying.store import tables as t
+from tests.flow_stage import PrefectServer
+from tests.trials.judge import Bounds, Verdict, drain, judge
+from tests.trials.processes import Cast, Nursery, Nursling, Process, wait_until
+from tests.trials.receiver import Receiver
+from tests.trials.stage import OPERATOR, Stage, furnish, opinion, staged
+
+pytestmark = [pytest.mark.slow, pytest.mark.trials, pytest.mark.timeout(240)]
+
+REGISTRAR = (
+    "register_before_commit",
+    "register_after_commit",
+    "audit_before_head",
+    "change_before_commit",
+    "change_after_commit",
+)
+ENGINE = (
+    "expand_before_commit",
+    "expand_after_commit",
+    "send_before",
+    "send_after",
+    "record_before_commit",
+    "record_after_commit",
+    "claim_before_commit",
+    "claim_after_commit",
+)
+RUNNER = ("flow_after_expand", "backfill_before", "backfill_after")
+#: How long a process may take to reach its crash point, start of Python included.
+_PATIENCE = 45.0
+_DRAIN = 45.0
+_DUE_SECONDS = 2.5
+_RUNNER = (
+    "from config.settings import load_settings\nfrom huiying import bootstrap\nbootstrap.run_runner(load_settings())\n"
+)
+
+
+@dataclass
+class Visit:
+    """What came of one visit."""
+
+    died_at: list[str] = field(default_factory=list)
+    verdict: Verdict = field(default_factory=Verdict)
+    notes: dict[str, Any] = field(default_factory=dict)
+
+
+def test_every_crash_point_has_its_visit():
+    planned = [*REGISTRAR, *ENGINE, *RUNNER]
+    assert sorted(planned) == sorted(crash.NAMES)
+    assert len(planned) >= 12
+
+
+# -- the visits ------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def visits(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Future[Visit]]]:
+    """All visits, begun at once."""
+    folder = tmp_path_factory.mktemp("crash")
+    runner = folder / "runner"
+    with Receiver() as receiver, staged(folder / "template") as template:
+        # One furnished stage is copied; each copy's webhook leads to the receiver of its own visit.
+        furnish(template, receiver, robot=False)
+    with Nursery(folder) as nursery, ThreadPoolExecutor(4) as pool:
+        made: dict[str, Future[Visit]] = {"runner": pool.submit(_visit_runner, nursery, _copy(template, runner))}
+        for name in ENGINE:
+            made[name] = pool.submit(_visit_engine, nursery, _copy(template, folder / name), name)
+        for name in REGISTRAR:
+            made[name] = pool.submit(_visit_registrar, nursery, _copy(template, folder / name), name)
+        yield made
+        for visit in made.values():
+            visit.cancel()
+
+
+def _copy(template: Stage, folder: Path) -> Stage:
+    shutil.copytree(template.folder, folder)
+    return Stage(folder)
+
+
+def _lead_to(services: Services, receiver: Receiver) -> None:
+    """Point the copied stage's webhook to this visit's receiver."""
+    sealed = {"url": services.sealer.seal(receiver.url)}
+    with services.store.transaction("local:trial") as tx:
+        row = tx.one(sa.select(t.channel).where(t.channel.c.id == "hook"))
+        assert row is not None
+        tx.run(
+            t.channel.update().where(t.channel.c.id == "hook").values(secrets_sealed={**row.secrets_sealed, **sealed})
+        )
+
+
+def _dies_at(process: Process | Nursling, name: str) -> None:
+    """Start it armed; it must die there, by SIGKILL, in good time."""
+    process.start(HUIYING_CRASH_AT=name)
+    code = process.wait(_PATIENCE)
+    assert code == -signal.SIGKILL, f"{name} was not reached: ended with {code}: {process.said()}"
+
+
+def _register(services: Services, count: int) -> list[str]:
+    numbers = []
+    for number in range(count):
+        now = datetime.now(UTC)
+        view = incidents.register(services, OPERATOR, opinion(f"示例{number}", now, _DUE_SECONDS), f"key-{number}")
+        numbers.append(view["no"])
+    return numbers
+
+
+def _end_well(stage: Stage, services: Services, receiver: Receiver, engine: Nursling) -> Verdict:
+    """A clean life until nothing is left to do, then the verdict: at most one copy too many of anything."""
+    engine.start()
+    drain(services, _DRAIN, soon=_DUE_SECONDS + 1.0)
+    code = engine.end()
+    verdict = judge(stage, services, receiver.log, Bounds(duplicates=64, copies=2))
+    if code != 0:
+        verdict.faults.append(f"the engine ended with {code}: {engine.said()}")
+    return verdict
+
+
+def _visit_engine(nursery: Nursery, stage: Stage, name: str) -> Visit:
+    with Receiver() as receiver:
+        services = stage.services()
+        _lead_to(services, receiver)
+        _register(services, 2)
+        visit, engine = Visit(), nursery.engine(stage)
+        if name.startswith("claim"):
+            # Claiming meets what a former life has left behind.
+            _dies_at(engine, "send_before")
+        _dies_at(engine, name)
+        visit.died_at.append(name)
+        visit.verdict = _end_well(stage, services, receiver, engine)
+        services.store.close()
+    return visit
+
+
+def _visit_registrar(nursery: Nursery, stage: Stage, name: str) -> Visit:
+    with Receiver() as receiver:
+        services = stage.services()
+        _lead_to(services, receiver)
+        load = ("--count", "2", "--tasks", "1", "--shortest", "3", "--longest", "3")
+        registrar = nursery.registrar(stage, "desk", *load)
+        _dies_at(registrar, name)
+        visit = Visit([name])
+        with services.store.reading() as tx:
+            visit.notes["incidents"] = tx.value(sa.select(sa.func.count()).select_from(t.incident))
+            visit.notes["tasks"] = tx.value(
+                sa.select(sa.func.count()).select_from(t.clock).where(t.clock.c.origin == "task")
+            )
+        registrar.start()
+        code = registrar.wait(_PATIENCE)
+        assert code == 0, registrar.said()
+        visit.verdict = _end_well(stage, services, receiver, nursery.engine(stage))
+        services.store.close()
+    return visit
+
+
+def _visit_runner(nursery: Nursery, stage: Stage) -> Visit:
+    """One Prefect server, three deaths of the runner: in the middle of an event, before and after filling history in."""
+    server = PrefectServer(stage.folder)
+    stage = stage.with_settings(prefect_enabled="true", prefect_port=server.port)
+    visit = Visit()
+    with Receiver() as receiver, Cast(stage) as cast:
+        services = Stage(stage.folder).services()
+        _lead_to(services, receiver)
+        try:
+            server.start()
+            client = prefect_server.client_environment(server.folder, server.port, server.auth)
+            runner = cast.add("runner", [sys.executable, "-c", _RUNNER], client)
+            engine = nursery.engine(stage)
+            _die_in_an_event(services, runner, visit)
+            engine.start()
+            drain(services, _DRAIN, soon=_DUE_SECONDS + 1.0)
+            for name in ("backfill_before", "backfill_after"):
+                _dies_at(runner, name)
+                visit.died_at.append(name)
+            runner.start()
+            visit.notes["history complete"] = wait_until(lambda: not _owed(services), 30.0)
+            visit.notes["runner"] = runner.end()
+            engine.kill()
+            visit.verdict = _end_well(stage, services, receiver, engine)
+        finally:
+            server.stop()
+            services.store.close()
+    return visit
+
+
+def _die_in_an_event(services: Services, runner: Process, visit: Visit) -> None:
+    """The runner is up before the incident is registered, so that the event is its own."""
+    runner.start(HUIYING_CRASH_AT="flow_after_expand")
+    assert wait_until(lambda: _is_healthy(services), _PATIENCE), f"the runner did not come up: {runner.said()}"
+    _register(services, 1)
+    code = runner.wait(_PATIENCE)
+    assert code == -signal.SIGKILL, f"flow_after_expand was not reached: ended with {code}: {runner.said()}"
+    visit.died_at.append("flow_after_expand")
+
+
+def _is_healthy(services: Services) -> bool:
+    with services.store.reading() as tx:
+        row = tx.one(sa.select(t.heartbeat).where(t.heartbeat.c.process.endswith("/runner")))
+        return row is not None and bool(row.detail.get("healthy"))
+
+
+def _owed(services: Services) -> int:
+    with services.store.reading() as tx:
+        owed = sa.select(sa.func.count()).select_from(t.timed_action).where(t.timed_action.c.history == "owed")
+        return int(tx.value(owed))
+
+
+# -- what must have come of them -------------------------------------------------------------------------------------------
+
+Visits = dict[str, Future[Visit]]
+
+
+@pytest.fixture
+def visited(visits: Visits) -> Callable[[str], Visit]:
+    """The result of one visit; raises what went wrong in it."""
+    began = time.monotonic()
+
+    def get(name: str) -> Visit:
+        visit = visits[name].result(timeout=200 - (time.monotonic() - began))
+        assert not visit.verdict.faults, "\n".join(visit.verdict.faults)
+        return visit
+
+    return get
+
+
+@pytest.mark.parametrize("name", ENGINE)
+def test_the_engine_dies_and_every_message_still_arrives(name: str, visited: Callable[[str], Visit]):
+    visit = visited(name)
+    assert visit.died_at == [name]
+    assert visit.verdict.figures["incidents"] == 2
+    assert visit.verdict.figures["breaches"] == 2
+    assert visit.verdict.figures["copies"] <= 2
+
+
+@pytest.mark.parametrize("name", REGISTRAR)
+def test_the_registrar_dies_and_the_incident_is_there_completely_or_not_at_all(
+    name: str, visited: Callable[[str], Visit]
+):
+    visit = visited(name)
+    assert visit.died_at == [name]
+    assert visit.notes["incidents"] == (0 if name in {"register_before_commit", "audit_before_head"} else 1)
+    assert visit.notes["tasks"] == (1 if name == "change_after_commit" else 0)
+    # What was asked is repeated under its key: two incidents in all, each acknowledged once.
+    assert visit.verdict.figures["incidents"] == 2
+    assert visit.verdict.figures["acknowledged"] == 2
+
+
+@pytest.mark.parametrize("name", RUNNER)
+@pytest.mark.prefect
+def test_the_runner_dies_and_the_engine_carries_on(name: str, visited: Callable[[str], Visit]):
+    visit = visited("runner")
+    assert name in visit.died_at
+    assert visit.verdict.figures["incidents"] == 1
+
+
+@pytest.mark.prefect
+def test_the_history_is_complete_after_the_runner_has_died_twice_in_filling_it_in(visited: Callable[[str], Visit]):
+    visit = visited("runner")
+    assert visit.notes["history complete"]
