@@ -48,7 +48,6 @@ _MOST_WAITING = 768
 #: A look that found everything taken is repeated after this; the senders ask earlier when they run low.
 _BUSY_SECONDS = 0.05
 _IDLE_SECONDS = 1.0
-_INBOX_PLACES = 1
 _INBOX_LATER = 10
 #: Whoever watches the looks must see them come back, in a storm too.
 _LONGEST_LOOK = 0.5
@@ -292,9 +291,8 @@ class Engine:
         """What leaves the house goes first; an inbox is in the house and loses nothing by a moment."""
         self._holding.update(item.notice_no for item in claimed)
         for item in {item.channel_id: item for item in claimed}.values():
-            if item.is_inbox:
-                self._lanes.limit(item.channel_id, _INBOX_PLACES)
-            elif item.channel.failures >= BREAKER_AFTER:
+            if item.is_inbox or item.channel.failures >= BREAKER_AFTER or self._senders.windows(item.channel):
+                # A probe goes alone; a robot's messages appear in a chat in the order in which they are sent.
                 self._lanes.limit(item.channel_id, 1)
         self._lanes.put(
             (item.channel_id, item.urgency + (_INBOX_LATER if item.is_inbox else 0), item) for item in claimed

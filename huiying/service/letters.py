@@ -117,7 +117,7 @@ def _letter(services: Services, sources: Sources, row: Any, members: list[Any], 
         notice_no=row.notice_no,
         kind=EventKind(action.kind),
         band=Band(row.band),
-        matter=matter_of(incident, sources.unit_name(unit)),
+        matter=_common_matter(carried, incident, sources.unit_name(unit)),
         subjects=tuple(subject_of(sources, clock) for clock in subjects),
         roles=_roles(row, action),
         headline="" if members else action.detail.get("headline", ""),
@@ -132,6 +132,13 @@ def _letter(services: Services, sources: Sources, row: Any, members: list[Any], 
         most_lines=INBOX_LINES if _is_inbox(sources, row) else MOST_LINES,
         as_list=bool(members) or action.kind == EventKind.DIGEST,
     )
+
+
+def _common_matter(carried: Sequence[Any], incident: Any | None, unit_name: str) -> Matter:
+    """A bundle of several matters is headed by none of them."""
+    if len({row.incident_id for row in carried}) > 1:
+        return Matter(drill=incident is not None and bool(incident.drill))
+    return matter_of(incident, unit_name)
 
 
 def _clocks_now(sources: Sources, row: Any) -> list[int]:
