@@ -41,6 +41,9 @@ _PATTERNS: tuple[tuple[re.Pattern[str], str], ...] = (
     ),
     (re.compile(r"(?i)(\bbearer\s+)(?!\*\*\*)[A-Za-z0-9._\-]{8,}"), r"\1" + MASK),
     (re.compile(r"(v1,)[A-Za-z0-9+/=]{40,}"), r"\1" + MASK),
+    # People: mobiles and mail addresses, as in huiying.domain.masking.
+    (re.compile(r"(?<![\w.])(1[3-9]\d)\d{4}(\d{4})(?![\w.])"), r"\1****\2"),
+    (re.compile(r"(?<![\w.+*-])([A-Za-z0-9])[A-Za-z0-9._+-]*@(?=[A-Za-z0-9-]+\.[A-Za-z])"), r"\1***@"),
 )
 
 

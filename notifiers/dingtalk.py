@@ -11,10 +11,10 @@ from urllib.parse import quote
 
 from huiying.domain.message import Notice
 from notifiers.guard import Target
-from notifiers.http import HttpClient
+from notifiers.http import HttpClient, to_json
 from notifiers.options import Option, Options
 from notifiers.retrying import RetryPolicy
-from notifiers.robot import CHECK_TIME, ROBOT_OPTIONS, Code, Robot, robot_target, to_json
+from notifiers.robot import CHECK_TIME, ROBOT_OPTIONS, Code, Robot, robot_target
 from notifiers.templates import Form, json_size, render, title_of
 from notifiers.window import RateLimits
 

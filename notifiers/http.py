@@ -14,13 +14,12 @@ from __future__ import annotations
 import contextlib
 import http.client
 import json
-import queue
 import re
 import socket
 import ssl
 import threading
 import weakref
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -131,7 +130,8 @@ class _Origin:
         self._target = target
         self._settings = settings
         self._proxy = parse_url(settings.proxy) if settings.proxy else None
-        self._idle: queue.LifoQueue[_Link] = queue.LifoQueue(settings.threads)
+        # Appending and popping are atomic; queue.LifoQueue costs ten times as much. The warmest connection goes first.
+        self._idle: deque[_Link] = deque()
 
     def dial(self) -> socket.socket:
         """Resolve, vet and connect; with a proxy, connect to the proxy, which is the administrator's choice."""
@@ -158,9 +158,9 @@ class _Origin:
 
     def close(self) -> None:
         """Close the idle connections; those in use close themselves when they come back."""
-        with contextlib.suppress(queue.Empty):
+        with contextlib.suppress(IndexError):
             while True:
-                self._idle.get_nowait().close()
+                self._idle.pop().close()
 
     def _connect_seconds(self) -> float:
         left = min(self._settings.connect_timeout, seconds_left())
@@ -175,9 +175,9 @@ class _Origin:
         return "\r\n".join(lines).encode("ascii")
 
     def _take(self) -> _Link | None:
-        with contextlib.suppress(queue.Empty):
+        with contextlib.suppress(IndexError):
             while True:
-                link = self._idle.get_nowait()
+                link = self._idle.pop()
                 if monotonic() - link.idle_since < _IDLE_SECONDS and link.is_connected:
                     return link
                 link.close()
@@ -185,14 +185,10 @@ class _Origin:
 
     def _give_back(self, link: _Link, *, reusable: bool) -> None:
         link.idle_since = monotonic()
-        if reusable:
-            try:
-                self._idle.put_nowait(link)
-            except queue.Full:
-                pass
-            else:
-                return
-        link.close()
+        if reusable and len(self._idle) < self._settings.threads:
+            self._idle.append(link)
+        else:
+            link.close()
 
     def _open(self) -> _Link:
         try:
@@ -496,6 +492,14 @@ def _read_proxy(proxy: str) -> tuple[str, dict[str, str]]:
         user, _, password = parsed.auth.partition(":")
         headers["Proxy-Authorization"] = _basic_auth_str(user, password)
     return f"http://{parsed.host}:{parsed.port or 8080}", headers
+
+
+_encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
+
+
+def to_json(value: object) -> bytes:
+    """UTF-8, not escaped to ASCII: a Chinese text is 1.79 times longer with escapes, and vendors count bytes."""
+    return _encode(value).encode("utf-8", "replace")
 
 
 # --- from an answer to an outcome ------------------------------------------------------------------------------------

@@ -6,7 +6,6 @@ that is missing, no integer or unknown is a failure, loudly, never a success.
 
 from __future__ import annotations
 
-import json
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -20,7 +19,7 @@ from huiying.domain.message import Notice
 from huiying.domain.outcome import Accepted, Outcome, Permanent, RateLimited, Transient
 from notifiers.contract import Address
 from notifiers.guard import Target, parse_target
-from notifiers.http import BODY_CAP, HttpClient, PostResult, Reply, refusal_of_status, retry_after_seconds
+from notifiers.http import BODY_CAP, HttpClient, PostResult, Reply, refusal_of_status, retry_after_seconds, to_json
 from notifiers.options import HTTP_OPTIONS, RATE_OPTIONS, Option, Options
 from notifiers.retrying import Attempt, RetryPolicy, attempt_within
 
@@ -118,11 +117,6 @@ class Robot(ABC):
             return RateLimited(now + timedelta(seconds=self.park_seconds if wait is None else wait), code=str(code))
         skew = clock_skew(reply.headers, now) if CHECK_TIME in known.reason else ""
         return Permanent(known.reason + skew, code=str(code))
-
-
-def to_json(payload: Mapping[str, object]) -> bytes:
-    """UTF-8, not escaped to ASCII: a Chinese text is 1.79 times longer with escapes, and vendors count bytes."""
-    return json.dumps(payload, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace")
 
 
 def robot_target(options: Options, default_base: str, path: str, token_key: str) -> Target:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import base64
 import binascii
 import hmac
-import json
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -18,7 +17,7 @@ from huiying.domain.message import Notice
 from huiying.domain.outcome import Outcome, Permanent
 from notifiers.contract import Address
 from notifiers.guard import BadAddress, Target, parse_target
-from notifiers.http import HttpClient, Reply, outcome_of_status
+from notifiers.http import HttpClient, Reply, outcome_of_status, to_json
 from notifiers.options import HTTP_OPTIONS, RATE_OPTIONS, Option, Options
 from notifiers.retrying import Attempt, RetryPolicy, attempt_within
 
@@ -84,7 +83,7 @@ def body_of(notice: Notice) -> bytes:
         "previous_failed": notice.previous_failed,
     }
     event = {"type": "huiying.notice", "timestamp": _iso(notice.composed_at), "data": data}
-    return json.dumps(event, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace")
+    return to_json(event)
 
 
 class WebhookNotifier:

@@ -207,17 +207,20 @@ def hang(seconds: float = 30.0) -> Step:
     return step
 
 
-def drip(seconds_between: float = 0.2, head_first: bool = True) -> Step:
-    """One byte at a time, for ever: every single read succeeds."""
+def drip(seconds_between: float = 0.2, head_first: bool = True, drops: int = 10_000) -> Step:
+    """One byte at a time, as good as for ever: every single read succeeds."""
 
     def step(exchange: Exchange, _: Received) -> None:
         if head_first:
             exchange.write(b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 100000\r\n\r\n{")
         else:
             exchange.write(b"HTTP/1.1 200 OK\r\nX-Drip: ")
-        while not exchange.stopping.is_set():
+        for _drop in range(drops):
+            if exchange.stopping.is_set():
+                return
             exchange.write(b" ")
             exchange.wait(seconds_between)
+        exchange.close()
 
     return step
 

@@ -125,6 +125,7 @@ def test_two_processes_starting_together_end_up_with_one_key(tmp_path: Path):
         ("webhook-signature: v1,K5oZfzN95Z9UVu1EsfQmfVNQhnkZ2pj9o9NDN/H/pI4=", ("K5oZfz",)),
         ("secret=abc corpsecret=def1 token=ghi2", ("abc", "def1", "ghi2")),
         ("{'token': 'tok_123'}", ("tok_123",)),
+        ("Address(name='x', email='zhang.san@example.gov.cn', mobile='13812341234')", ("zhang.san", "13812341234")),
     ],
 )
 def test_what_looks_like_a_secret_is_masked(text: str, gone: tuple[str, ...]):
@@ -142,6 +143,7 @@ def test_what_looks_like_a_secret_is_masked(text: str, gone: tuple[str, ...]):
         "design=flat monkey=banana",
         "/archive/2026/11",
         "https://duty.example.gov.cn/i/2026-0117",
+        "1764000000123 13812.5 v13812341234 a@b",
     ],
 )
 def test_ordinary_texts_stay_as_they_are(text: str):
