@@ -272,12 +272,23 @@ def drill_timeline(data: Mapping[str, Any]) -> None:
     for moment, items in _by_minute(data["timeline"]["items"]):
         told = [item for item in items if item["kind"] == "delivery"]
         for item in items:
-            if item["kind"] != "delivery":
+            if item["kind"] != "delivery" and item["detail"].get("binding", True):
                 who = (item.get("by") or "").removeprefix("person:")
                 line(f"{_since(begin, moment)}  {item['zh']}{'(' + who + ')' if who else ''}")
-        if told:
-            names = "、".join(dict.fromkeys(item["zh"].rpartition(" ")[2] for item in told))
-            line(f"{_since(begin, moment)}    → 通知 {len(told)} 条:{names}", "dim")
+        for why, messages in _by_reason(told).items():
+            names = "、".join(dict.fromkeys(item["zh"].rpartition(" ")[2] for item in messages))
+            line(f"{_since(begin, moment)}    → {why},通知 {len(messages)} 条:{names}", "dim")
+
+
+def _by_reason(items: Iterable[Mapping[str, Any]]) -> dict[str, list[Mapping[str, Any]]]:
+    """Messages by what they were about: the clock, the event and its step."""
+    found: dict[str, list[Mapping[str, Any]]] = {}
+    for item in items:
+        detail = item["detail"]
+        step = detail["step"] if detail["clock"] else ""
+        why = " ".join(part for part in (detail["clock"], detail["event_zh"], step) if part)
+        found.setdefault(why, []).append(item)
+    return found
 
 
 def _by_minute(items: Iterable[Mapping[str, Any]]) -> list[tuple[datetime, list[Mapping[str, Any]]]]:

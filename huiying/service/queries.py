@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from datetime import date, datetime, timedelta
 from typing import Any
@@ -45,6 +46,10 @@ from huiying.store.db import Tx
 
 _OPEN_CLOCKS = ("running", "breached", "scheduled")
 _OPEN_INCIDENTS = ("registered", "verifying", "graded", "handling", "responded", "continuing", "evaluating")
+#: Open incidents in which something still has to be answered.
+_WORKING = ("registered", "verifying", "graded", "handling")
+#: Messages that ask somebody to act, as against those that report.
+_ASKING = ("registered", "reminder", "escalation", "breached", "digest")
 MOST_ROWS = 1000
 
 
@@ -490,7 +495,7 @@ _EVENT_ZH = {
 
 def _past(tx: Tx, row: Any) -> list[dict[str, Any]]:
     items = [
-        {"at": h.recorded_at, "order": 0, "kind": "fact", "what": h.what, "zh": _WHAT_ZH.get(h.what, h.what), "by": h.recorded_by,
+        {"at": h.recorded_at, "order": 0, "kind": "fact", "what": h.what, "zh": _fact_zh(h), "by": h.recorded_by,
          "detail": h.detail, "future": False}
         for h in repo.history_of(tx, row.id)
     ]  # fmt: skip
@@ -502,18 +507,67 @@ def _past(tx: Tx, row: Any) -> list[dict[str, Any]]:
     }
     events = tx.all(sa.select(t.clock_event).where(t.clock_event.c.incident_id == row.id).order_by(t.clock_event.c.id))
     items += [
-        {"at": e.at, "order": 1, "kind": "clock", "what": e.what, "zh": f"{names[e.clock_id].name} {_EVENT_ZH.get(e.what, e.what)}",
+        {"at": e.at, "order": 1, "kind": "clock", "what": e.what, "zh": _clock_zh(names[e.clock_id].name, e),
          "by": "", "detail": {"due_at": shown(e.due_to), "due_was": shown(e.due_from), "binding": names[e.clock_id].binding},
          "future": False}
         for e in events
     ]  # fmt: skip
-    for d in tx.all(_delivery_statement().where(t.delivery.c.incident_id == row.id)):
+    told = _delivery_statement().where(t.delivery.c.incident_id == row.id)
+    told = told.add_columns(
+        t.timed_action.c.kind.label("event"), t.timed_action.c.step_id, t.clock.c.name.label("clock_name")
+    )
+    told = told.join(t.timed_action, t.timed_action.c.id == t.delivery.c.action_id)
+    told = told.outerjoin(t.clock, t.clock.c.id == t.delivery.c.clock_id)
+    for d in tx.all(told):
         items.append(
             {"at": d.sent_at or d.created_at, "order": 2, "kind": "delivery", "what": d.state,
              "zh": f"{zh(DeliveryState, d.state)} {d.notice_no} {d.channel_name} {d.person_name or ''}".rstrip(),
-             "by": "", "detail": {"band": d.band, "role": d.role}, "future": False}
+             "by": "", "future": False,
+             "detail": {"band": d.band, "role": d.role, "event": d.event, "event_zh": zh(EventKind, d.event),
+                        "clock": d.clock_name or "", "step": step_zh(d.step_id)}}
         )  # fmt: skip
     return items
+
+
+def step_zh(step_id: str) -> str:
+    """A step's id in words where its form is one of ours: share_80 → 80%, left_30m → 剩30分钟."""
+    if found := _STEP.fullmatch(step_id):
+        share, left, amount, unit = (
+            found.group("share"),
+            found.group("left"),
+            found.group("amount"),
+            found.group("unit"),
+        )
+        return f"{share}%" if share else f"剩{amount}{'分钟' if unit == 'm' else '小时'}" if left else ""
+    return _STEPS_ZH.get(step_id, step_id)
+
+
+_STEP = re.compile(r"share_(?P<share>\d+)|(?P<left>left)_(?P<amount>\d+)(?P<unit>[mh])")
+_STEPS_ZH = {
+    "start": "起算",
+    "registered": "登记",
+    "breach": "超时",
+    "overdue_hourly": "超时每小时",
+    "overdue_daily": "超时每日",
+    "unacknowledged_1h": "一小时未签收",
+}
+
+
+def _fact_zh(row: Any) -> str:
+    """What was recorded, in words; a time with its value."""
+    if row.what != "time_fact":
+        return _WHAT_ZH.get(row.what, row.what)
+    value = datetime.fromisoformat(row.detail["value"]).astimezone(SHANGHAI)
+    changed = "更正" if row.detail.get("reason") else "记录"
+    return f"{changed}{TimeKind(row.detail['kind']).zh} {value:%m-%d %H:%M}"
+
+
+def _clock_zh(name: str, row: Any) -> str:
+    """What happened to a clock; with its due time where that is the news."""
+    words = f"{name} {_EVENT_ZH.get(row.what, row.what)}"
+    if row.what not in {"started", "re_anchored", "reopened"}:
+        return words
+    return f"{words},截止 {row.due_to.astimezone(SHANGHAI):%m-%d %H:%M}"
 
 
 def _planned(tx: Tx, row: Any) -> list[dict[str, Any]]:
@@ -525,7 +579,7 @@ def _planned(tx: Tx, row: Any) -> list[dict[str, Any]]:
     )
     return [
         {"at": a.due_at, "order": 3, "kind": "planned", "what": a.kind,
-         "zh": f"{a.clock_name or ''} {zh(EventKind, a.kind)} {a.step_id}".strip(), "by": "",
+         "zh": f"{a.clock_name or ''} {zh(EventKind, a.kind)} {step_zh(a.step_id)}".strip(), "by": "",
          "detail": {"to": [Role(role).zh for role in a.detail.get("to", [])]}, "future": True}
         for a in tx.all(statement)
     ]  # fmt: skip
@@ -571,19 +625,21 @@ def on_duty(tx: Tx) -> list[dict[str, Any]]:
 
 
 def unacknowledged(tx: Tx, limit: int = 200) -> list[dict[str, Any]]:
-    """Messages about open clocks that nobody has acknowledged for their step, oldest first."""
-    delivery, action, ack = t.delivery, t.timed_action, t.acknowledgement
+    """Messages about what is still open that nobody has acknowledged for their clock, oldest first."""
+    delivery, clock, ack = t.delivery, t.clock, t.acknowledgement
     answered = sa.exists().where(
         ack.c.incident_id == delivery.c.incident_id,
-        sa.or_(ack.c.clock_id == delivery.c.clock_id, sa.and_(ack.c.clock_id.is_(None), delivery.c.clock_id.is_(None))),
+        sa.or_(ack.c.clock_id == delivery.c.clock_id, ack.c.clock_id.is_(None)),
         ack.c.at >= delivery.c.created_at,
         ack.c.expires_at > tx.now,
     )
+    asks = t.timed_action.c.kind.in_(_ASKING)
     rows = tx.all(
         _delivery_statement()
-        .join(action, action.c.id == delivery.c.action_id)
-        .join(t.clock, t.clock.c.id == delivery.c.clock_id)
-        .where(t.clock.c.state.in_(_OPEN_CLOCKS), delivery.c.state.in_(("sent", "partial")), ~answered)
+        .outerjoin(clock, clock.c.id == delivery.c.clock_id)
+        .join(t.timed_action, t.timed_action.c.id == delivery.c.action_id)
+        .where(asks, delivery.c.state.in_(("sent", "partial")), delivery.c.incident_id.is_not(None), ~answered)
+        .where(sa.or_(clock.c.state.in_(_OPEN_CLOCKS), sa.and_(clock.c.id.is_(None), t.incident.c.state.in_(_WORKING))))
         .limit(limit)
     )
     return [_delivery_view(row, []) for row in rows]
