@@ -132,6 +132,7 @@ class _Origin:
         self._proxy = parse_url(settings.proxy) if settings.proxy else None
         # Appending and popping are atomic; queue.LifoQueue costs ten times as much. The warmest connection goes first.
         self._idle: deque[_Link] = deque()
+        self._closed = False
 
     def dial(self) -> socket.socket:
         """Resolve, vet and connect; with a proxy, connect to the proxy, which is the administrator's choice."""
@@ -158,6 +159,7 @@ class _Origin:
 
     def close(self) -> None:
         """Close the idle connections; those in use close themselves when they come back."""
+        self._closed = True
         with contextlib.suppress(IndexError):
             while True:
                 self._idle.pop().close()
@@ -185,7 +187,7 @@ class _Origin:
 
     def _give_back(self, link: _Link, *, reusable: bool) -> None:
         link.idle_since = monotonic()
-        if reusable and len(self._idle) < self._settings.threads:
+        if reusable and not self._closed and len(self._idle) < self._settings.threads:
             self._idle.append(link)
         else:
             link.close()

@@ -26,7 +26,7 @@ from huiying.domain.kinds import Band
 from huiying.domain.message import Notice
 
 SHANGHAI = ZoneInfo("Asia/Shanghai")
-#: A digest longer than this is not read; what is left out is counted.
+#: A digest longer than this is not read in a chat or a mail client; what is left out is counted.
 MOST_LINES = 25
 _FOLDER = Path(config.__file__).parent / "messages"
 _WEEKDAYS = "一二三四五六日"
@@ -131,7 +131,9 @@ def render(notice: Notice, form: Form, limit: int = 0, measure: Measure = utf8_s
     """The notice in this format, at most ``limit`` bytes long by ``measure`` (0: as long as it is)."""
     view = _view(notice, form.escape)
     template = _environment.get_template(form.file)
-    shown = [form.escape(line) for line in notice.lines[:MOST_LINES]]
+    # The inbox scrolls: how many lines it gets is the composer's decision alone.
+    lines = notice.lines if form is Form.PLAIN else notice.lines[:MOST_LINES]
+    shown = [form.escape(line) for line in lines]
     total = len(notice.lines) + notice.hidden_lines
     while True:
         text = template.render(view, lines=shown, hidden_lines=total - len(shown), total=total)

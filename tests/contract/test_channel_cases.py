@@ -571,6 +571,15 @@ def test_stale_connection_is_not_used_again(bench: Bench, monkeypatch: pytest.Mo
     assert len(fake.requests) == 2
 
 
+def test_a_closed_notifier_still_finishes_what_others_began_with_it(bench: Bench):
+    fake, notifier = bench.pair(WEBHOOK)
+    assert accepted(notifier.send(a_notice(), NOBODY, now(), 5.0))
+    notifier.close()
+    notifier.close()
+    assert accepted(notifier.send(a_notice(), NOBODY, now(), 5.0))
+    assert len(fake.requests) == 2
+
+
 def test_connection_closed_meanwhile_is_noticed(bench: Bench):
     fake, notifier = bench.pair(WEBHOOK, raw(b"HTTP/1.1 204 X\r\nContent-Length: 0\r\n\r\n"))
     assert accepted(notifier.send(a_notice(), NOBODY, now(), 5.0))

@@ -218,6 +218,13 @@ def test_digests_show_at_most_25_lines_and_count_the_rest():
     assert "共 43 项" in body
 
 
+def test_the_inbox_shows_every_line_it_is_given():
+    notice = dataclasses.replace(SAMPLES["digest"], lines=tuple(f"第{n}项" for n in range(40)), hidden_lines=3)
+    body = render(notice, Form.PLAIN).body
+    assert body.count("- 第") == 40
+    assert "另有 3 项" in body
+
+
 def test_digests_lose_lines_and_count_them_when_the_room_is_small():
     line = "🔴超时12分 2026-0117 某化工园区异味（48小时回应）｜示例市生态环境局"
     notice = dataclasses.replace(SAMPLES["digest"], lines=(line,) * 25, hidden_lines=0)
