@@ -556,7 +556,7 @@ _STEPS_ZH = {
 def _fact_zh(row: Any) -> str:
     """What was recorded, in words; a time with its value."""
     if row.what != "time_fact":
-        return _WHAT_ZH.get(row.what, row.what)
+        return str(_WHAT_ZH.get(row.what, row.what))
     value = datetime.fromisoformat(row.detail["value"]).astimezone(SHANGHAI)
     changed = "更正" if row.detail.get("reason") else "记录"
     return f"{changed}{TimeKind(row.detail['kind']).zh} {value:%m-%d %H:%M}"
