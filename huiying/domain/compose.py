@@ -255,7 +255,8 @@ def basis_text(ground: Ground) -> str:
         return ""
     quote = ground.quote if len(ground.quote) <= _LONGEST_QUOTE else ground.quote[: _LONGEST_QUOTE - 1] + "…"
     clause = f"第{ground.clause}条" if ground.clause.isdigit() else ground.clause
-    return f"《{ground.title}》{clause}" + (f"“{quote}”" if quote else "")
+    title = ground.title.replace("《", "〈").replace("》", "〉")  # a title within a title
+    return f"《{title}》{clause}" + (f"“{quote}”" if quote else "")
 
 
 def _layout(letter: Letter) -> str:

@@ -18,6 +18,7 @@ from huiying.domain.errors import Forbidden, NeedsSecondPerson, NotFound, Refuse
 from huiying.domain.freetext import NOTE_LIMIT, checked
 from huiying.domain.kinds import (
     Band,
+    ClockState,
     EventKind,
     Role,
 )
@@ -202,8 +203,20 @@ def _announce(tx: Tx, row: Any, change: Change) -> None:
     if change.announce is None:
         return
     kind, roles, band, headline = change.announce
-    action = summary_action(kind, tx.now, roles, band, headline=headline)
+    action = summary_action(kind, tx.now, roles, band, headline=headline, clocks=open_clock_ids(tx, row))
     repo.insert_actions(tx, row.id, None, row.cycle, [action], salt=f"{kind}:{row.version}")
+
+
+def open_clock_ids(tx: Tx, row: Any) -> list[int]:
+    """The clocks that still run for an incident, most urgent first: what a message about the whole incident shows."""
+    clock = t.clock
+    statement = sa.select(clock.c.id).where(
+        clock.c.incident_id == row.id,
+        clock.c.cycle == row.cycle,
+        clock.c.binding,
+        clock.c.state.in_([str(state) for state in ClockState if state.is_open]),
+    )
+    return [found.id for found in tx.all(statement.order_by(clock.c.due_at))]
 
 
 def approve(services: Services, actor: Actor, request_id: int, note: str = "") -> dict[str, Any]:

@@ -25,7 +25,7 @@ from huiying.domain.kinds import (
 from huiying.domain.plan import SHANGHAI, summary_action
 from huiying.domain.rules import RulePack
 from huiying.service.actor import Actor
-from huiying.service.changes import DESK, in_scope, keep_request, sha256
+from huiying.service.changes import DESK, in_scope, keep_request, open_clock_ids, sha256
 from huiying.service.clockwork import Snapshot, refresh
 from huiying.service.idempotency import recall, remember, request_hash
 from huiying.service.requests import (
@@ -186,9 +186,14 @@ def _announce_registration(tx: Tx, row: Any, clocks: tuple[Clock, ...]) -> None:
     overdue = any(clock.on_receipt for clock in clocks)
     roles = [*DESK, Role.SHIFT_LEADER] if overdue else list(DESK)
     action = summary_action(
-        EventKind.REGISTERED, tx.now, roles, Band.OVERDUE if overdue else Band.NOTICE,
-        headline="接报时已逾期" if overdue else "新事项登记", of="start",
-    )  # fmt: skip
+        EventKind.REGISTERED,
+        tx.now,
+        roles,
+        Band.OVERDUE if overdue else Band.NOTICE,
+        headline="接报时已逾期" if overdue else "新事项登记",
+        of="start",
+        clocks=open_clock_ids(tx, row),
+    )
     repo.insert_actions(tx, row.id, None, row.cycle, [action], salt="registered")
 
 
