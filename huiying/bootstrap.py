@@ -10,8 +10,10 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import hashlib
+import logging
 import os
 import queue
+import re
 import signal
 import socket
 import sys
@@ -30,10 +32,10 @@ if TYPE_CHECKING:
     from huiying.supervisor import ChildSpec
     from notifiers.contract import ChannelConfig, Notifier
 
-FIRST_PASSWORD = "first-password"  # noqa: S105 - a file's name
 WARNING = "本系统不得登记涉密信息。"
 SYNCED = "rules_synced"
 _PROBE_SECONDS = 1.0
+_TROUBLE = re.compile(r"(?i)error|warning|critical|exception|traceback")
 _LOCK_FILE = "serve.lock"
 _ENGINE_STOPS_IN = 3.0
 
@@ -74,17 +76,9 @@ def open_store(settings: Settings) -> Store:
     return Store(open_engine(settings.store_url, pool_size=settings.sender_threads + 4), utc_now)
 
 
-def forget_first_password(settings: Settings, password: str) -> None:
-    """Take away the file with the first password once that password is used up."""
-    path = settings.data_dir / FIRST_PASSWORD
-    with contextlib.suppress(OSError):
-        if path.read_text("utf-8").partition("\n")[0].strip() == password:
-            path.unlink()
-
-
 def _prepare(services: Services, *, upgrade_schema: bool) -> None:
     from config.keys import write_private
-    from huiying.service.first_run import ADMINISTRATOR_ID, seed
+    from huiying.service.first_run import PASSWORD_FILE, seed
     from huiying.store.schema import check_version, schema_version, upgrade
 
     folder, engine = services.settings.data_dir, services.store.engine
@@ -97,9 +91,7 @@ def _prepare(services: Services, *, upgrade_schema: bool) -> None:
         sync_rules(services)
         password = seed(services)
         if password is not None:
-            path = folder / FIRST_PASSWORD
-            use = f"huiying token exchange --person {ADMINISTRATOR_ID} --password-file {path}"
-            write_private(path, f"{password}\n# 管理员 {ADMINISTRATOR_ID} 的一次性密码,7 天内有效。换取令牌:{use}\n")
+            write_private(folder / PASSWORD_FILE, f"{password}\n")
 
 
 @contextlib.contextmanager
@@ -120,6 +112,7 @@ def sync_rules(services: Services) -> list[str]:
     """Take rule packs, policies and calendars into the store when their files have changed; gives what was refused."""
     import sqlalchemy as sa
 
+    from huiying.service.policies import restore_own
     from huiying.service.rulebook import sync
     from huiying.store import tables as t
 
@@ -129,6 +122,7 @@ def sync_rules(services: Services) -> list[str]:
     if known.get("fingerprint") == print_of:
         return list(known["findings"])
     findings = [str(finding) for finding in sync(services, services.settings.rules_dir)]
+    restore_own(services)
     value = {"fingerprint": print_of, "findings": findings}
     with services.store.transaction("system:sync") as tx:
         tx.run(t.setting.delete().where(t.setting.c.key == SYNCED))
@@ -197,6 +191,7 @@ def run_web(settings: Settings) -> None:
         host=settings.host,
         port=settings.port,
         log_config=None,
+        log_level=logging.WARNING,
         access_log=False,
         server_header=False,
         date_header=True,
@@ -233,6 +228,7 @@ def run_runner(settings: Settings) -> None:
     from flows import runner
 
     configure_logging(settings.log_level)
+    logging.getLogger("httpx").setLevel(logging.WARNING)  # it would tell of every question to Prefect
     runner.main(build(settings, prepare=False))
 
 
@@ -262,7 +258,7 @@ def serve(settings: Settings, say: Callable[[str], None] = print) -> None:
         def ready() -> None:
             _say_ready(settings, monotonic() - began, say)
 
-        Supervisor(_children(settings), _relay(say), on_ready=ready).run()
+        Supervisor(_children(settings), _relay(settings, say), on_ready=ready).run()
     say("回应系统已停止。")
 
 
@@ -339,13 +335,6 @@ def _handed_on(settings: Settings) -> Mapping[str, str]:
     return {f"HUIYING_{name.upper()}": str(getattr(settings, name)) for name in names}
 
 
-def prefect_probe(settings: Settings) -> Callable[[], bool] | None:
-    """Whether Prefect's server answers; None where none is wanted."""
-    from flows.prefect_server import is_healthy
-
-    return (lambda: is_healthy(settings.prefect_port)) if settings.prefect_enabled else None
-
-
 def _process(name: str) -> list[str]:
     return [sys.executable, "-P", "-m", "huiying.cli", "process", name]
 
@@ -363,10 +352,17 @@ def _answers(url: str) -> Callable[[], bool]:
     return probe
 
 
-def _relay(say: Callable[[str], None]) -> Callable[[str, str], None]:
+def _relay(settings: Settings, say: Callable[[str], None]) -> Callable[[str, str], None]:
+    """Children's lines with their names; of Prefect's server only what is wrong, unless everything is wanted."""
     from config.secrets import mask
 
-    return lambda name, line: say(f"[{name}] {mask(line)}")
+    everything = settings.log_level == "DEBUG"
+
+    def relay(name: str, line: str) -> None:
+        if everything or name != "prefect" or _TROUBLE.search(line):
+            say(f"[{name}] {mask(line)}")
+
+    return relay
 
 
 def _say_findings(services: Services, say: Callable[[str], None]) -> None:
@@ -376,11 +372,24 @@ def _say_findings(services: Services, say: Callable[[str], None]) -> None:
 
 
 def _say_ready(settings: Settings, seconds: float, say: Callable[[str], None]) -> None:
+    from huiying.service.first_run import ADMINISTRATOR_ID, PASSWORD_FILE, UNIT_ID
+
     say("")
     say(f"回应系统已就绪(用时 {seconds:.1f} 秒):{settings.public_url or settings.local_url}")
-    path = settings.data_dir / FIRST_PASSWORD
+    path, command = settings.data_dir / PASSWORD_FILE, _own_name()
     if path.exists():
-        say(f"首次登录:管理员 admin 的一次性密码在 {path},换取令牌:huiying token exchange --person admin")
+        say(f"首次使用:管理员 {ADMINISTRATOR_ID} 的一次性密码在 {path}")
+        say(f"  换取令牌    {command} token exchange --person {ADMINISTRATOR_ID} --password-file {path}")
+        say(
+            f"  新建值班员  {command} person add zhang --name 张三 --unit {UNIT_ID} --duty 值班员 --access duty --password"
+        )
+        say(f"  检查本系统  {command} doctor")
+    say(f"接口说明:{settings.local_url}/docs")
     say(WARNING)
     say("按 Ctrl-C 停止。")
     say("")
+
+
+def _own_name() -> str:
+    """How the reader calls us: through ./dev in a checkout, by name where we are installed."""
+    return "./dev huiying" if (Path(sys.prefix).parent / "dev").is_file() else "huiying"

@@ -35,12 +35,12 @@ def exchange(
     days: Days = 90,
 ) -> None:
     """用一次性密码换取个人令牌;令牌只显示一次。"""
-    from huiying.bootstrap import forget_first_password
+    from huiying.service.first_run import forget_password
     from huiying.service.tokens import exchange_password
 
     password = _password(password_file)
     answer = exchange_password(session.services, person, password, name=name, scopes=scopes or (), days=days)
-    forget_first_password(session.settings, password)
+    forget_password(session.services, password)
     session.answer(answer, _shown_token)
 
 

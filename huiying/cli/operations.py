@@ -84,10 +84,9 @@ def process(name: Annotated[str, typer.Argument(help="web、engine、runner")]) 
 
 def doctor() -> None:
     """检查本系统:数据库、日历、密钥、值班空缺、渠道、磁盘、Prefect;有需要处理的事时退出码为 1。"""
-    from huiying.bootstrap import prefect_probe
     from huiying.service.doctor import Level, examine
 
-    findings = examine(session.services, prefect_answers=prefect_probe(session.settings))
+    findings = examine(session.services)
     todo = [finding for finding in findings if finding.level is Level.DO]
     answer = {
         "ok": not todo,

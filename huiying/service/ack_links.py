@@ -16,11 +16,11 @@ from typing import Any
 import sqlalchemy as sa
 
 from huiying.domain.access import Permission
+from huiying.domain.duration import human_left
 from huiying.domain.errors import InvalidInput, NotFound, Refused
 from huiying.domain.kinds import ClockState, EventKind, IncidentState, Role
-from huiying.service.acknowledging import acknowledge
+from huiying.service.acknowledging import acknowledge_notice
 from huiying.service.actor import Actor
-from huiying.service.requests import AckRequest
 from huiying.service.services import Services
 from huiying.store import tables as t
 from huiying.store.db import Tx
@@ -28,6 +28,8 @@ from huiying.store.db import Tx
 #: A link outlives its clock by a day, so that whoever was on the road still finds what became of it.
 LIVES_ON = timedelta(hours=24)
 _TOKEN = re.compile(r"[A-Za-z0-9_-]{22}")
+#: What a digest's page shows of its clocks; the page stays small.
+MOST_LINES = 20
 #: A double click must not be two entries; every process has its own, which is enough for one pair of hands.
 _STRIPES = tuple(threading.Lock() for _ in range(64))
 
@@ -47,7 +49,10 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class AckLink:
-    """What a link shows. ``choices`` are the people of a group robot's step; empty where the link is one person's."""
+    """What a link shows: its clock, or the most urgent of those it speaks of (``lines`` lists those of a digest).
+
+    ``choices`` are the people of a group robot's step; empty where the link is one person's.
+    """
 
     notice_no: str
     incident_no: str
@@ -62,6 +67,7 @@ class AckLink:
     person_name: str
     choices: tuple[tuple[str, str], ...]
     answers: tuple[Answer, ...]
+    lines: tuple[str, ...]
     drill: bool
     now: datetime
 
@@ -78,10 +84,11 @@ def look(services: Services, token: str) -> AckLink:
         row = tx.one(_statement().where(t.delivery.c.ack_hash == digest)) if digest else None
         if row is None:
             raise NotFound(UNKNOWN)
-        ended_at = _ended(row)
+        clocks = _clocks(tx, row)
+        ended_at = _ended(row, clocks)
         if ended_at is not None and tx.now > ended_at + LIVES_ON:
             raise Refused(EXPIRED)
-        return _link(tx, row)
+        return _link(tx, row, clocks, is_open=ended_at is None)
 
 
 def answer(services: Services, token: str, person_id: str = "", note: str = "") -> AckLink:
@@ -91,7 +98,7 @@ def answer(services: Services, token: str, person_id: str = "", note: str = "") 
         actor, via = _actor(link, person_id)
         if any(given.person_id == actor.person_id for given in link.answers):
             return link
-        acknowledge(services, actor, link.incident_no, AckRequest(note=note, notice_no=link.notice_no, via=via))
+        acknowledge_notice(services, actor, link.notice_no, via, note)
     return look(services, token)
 
 
@@ -110,62 +117,94 @@ def _digest(token: str) -> str:
 
 
 def _statement() -> sa.Select[Any]:
-    delivery, incident, clock = t.delivery.c, t.incident.c, t.clock.c
+    delivery, incident = t.delivery.c, t.incident.c
     return (
         sa.select(
             delivery.notice_no,
             delivery.person_id,
             delivery.detail,
+            delivery.incident_id,
+            delivery.clock_id,
+            delivery.created_at,
             t.timed_action.c.kind.label("event"),
             incident.no,
             incident.notice_title,
             incident.state.label("incident_state"),
-            incident.ended_at.label("incident_ended"),
+            incident.ended_at,
             incident.drill,
             t.unit.c.name.label("unit_name"),
-            clock.name.label("clock_name"),
-            clock.state.label("clock_state"),
-            clock.due_at,
-            clock.ended_at,
-            clock.fulfilled_at,
             t.person.c.name.label("person_name"),
         )
         .join(t.timed_action, t.timed_action.c.id == delivery.action_id)
-        .join(t.incident, incident.id == delivery.incident_id)
-        .join(t.unit, t.unit.c.id == incident.unit_id)
-        .outerjoin(t.clock, clock.id == delivery.clock_id)
+        .outerjoin(t.incident, incident.id == delivery.incident_id)
+        .outerjoin(t.unit, t.unit.c.id == incident.unit_id)
         .outerjoin(t.person, t.person.c.id == delivery.person_id)
     )
 
 
-def _ended(row: Any) -> datetime | None:
-    """When what the message speaks of came to its end; None while it is open."""
-    ended: datetime | None = row.incident_ended
-    if row.clock_state is None:
-        return None if IncidentState(row.incident_state).is_open else ended
-    if ClockState(row.clock_state).is_open:
+def _clocks(tx: Tx, row: Any) -> list[Any]:
+    """The clocks a message speaks of, the one that runs out first in front, open ones before ended ones."""
+    clock, listed = t.clock.c, row.detail.get("clocks")
+    if row.clock_id is not None:
+        wanted = clock.id == row.clock_id
+    elif listed or row.incident_id is None:
+        wanted = clock.id.in_([int(key) for key in listed or ()])
+    else:
+        wanted = sa.and_(clock.incident_id == row.incident_id, clock.binding)
+    rows = tx.all(
+        sa.select(t.clock, t.incident.c.no)
+        .join(t.incident, t.incident.c.id == clock.incident_id)
+        .where(wanted)
+        .order_by(clock.due_at, clock.id)
+    )
+    return sorted(rows, key=lambda found: not ClockState(found.state).is_open)
+
+
+def _ended(row: Any, clocks: list[Any]) -> datetime | None:
+    """When all that the message speaks of had come to its end; None while something is open."""
+    if any(ClockState(clock.state).is_open for clock in clocks):
         return None
-    return row.ended_at or row.fulfilled_at or ended
+    ends: list[datetime] = [end for clock in clocks if (end := clock.ended_at or clock.fulfilled_at) is not None]
+    if row.incident_state is not None and not ends:
+        if IncidentState(row.incident_state).is_open:
+            return None
+        ends = [row.ended_at or row.created_at]
+    return max(ends, default=row.created_at)
 
 
-def _link(tx: Tx, row: Any) -> AckLink:
+def _link(tx: Tx, row: Any, clocks: list[Any], *, is_open: bool) -> AckLink:
+    first = clocks[0] if clocks else None
+    lone = row.incident_id is not None
+    as_list = row.clock_id is None and row.event == EventKind.DIGEST
     return AckLink(
         notice_no=row.notice_no,
-        incident_no=row.no,
-        notice_title=row.notice_title,
+        incident_no=row.no if lone else f"{len(clocks)} 个时钟",
+        notice_title=row.notice_title or "",
         event=EventKind(row.event).zh,
-        clock_name=row.clock_name or "",
-        state=ClockState(row.clock_state).zh if row.clock_state else IncidentState(row.incident_state).zh,
-        due_at=row.due_at,
-        is_open=_ended(row) is None,
-        unit_name=row.unit_name,
+        clock_name=first.name if first is not None else "",
+        state=_state(first, tx.now) if first is not None else IncidentState(row.incident_state).zh if lone else "",
+        due_at=first.due_at if first is not None else None,
+        is_open=is_open,
+        unit_name=row.unit_name or "",
         person_id=row.person_id,
         person_name=row.person_name or "",
         choices=() if row.person_id else _choices(tx, row.detail.get("people", ())),
         answers=_answers(tx, row.notice_no),
+        lines=tuple(_line(clock, tx.now) for clock in clocks[:MOST_LINES]) if as_list else (),
         drill=bool(row.drill),
         now=tx.now,
     )
+
+
+def _state(clock: Any, now: datetime) -> str:
+    state = ClockState(clock.state)
+    # The stored state lags by the time since the last look.
+    return ClockState.BREACHED.zh if state is ClockState.RUNNING and clock.due_at < now else state.zh
+
+
+def _line(clock: Any, now: datetime) -> str:
+    left = human_left(int((clock.due_at - now).total_seconds())) if ClockState(clock.state).is_open else ""
+    return f"{clock.no} {clock.name} {_state(clock, now)} {left}".rstrip()
 
 
 def _choices(tx: Tx, people: Any) -> tuple[tuple[str, str], ...]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -26,6 +26,7 @@ from huiying.service import health
 from huiying.service.rulebook import current_calendar
 from huiying.service.scope import parents
 from huiying.service.services import Services
+from huiying.store import heartbeats
 from huiying.store import tables as t
 from huiying.store.db import Tx
 from huiying.store.schema import check_version
@@ -35,6 +36,7 @@ NEEDED_ROLES = (Role.DUTY_OFFICER, Role.LIAISON, Role.LEADER_IN_CHARGE, Role.PRI
 AHEAD = timedelta(hours=24)
 LEAST_FREE_BYTES = 512 * 1024 * 1024
 MOST_SKEW = timedelta(seconds=2)
+RUNNER_FRESH = timedelta(seconds=10)
 #: The next year's calendar is published in November; from then on its absence is somebody's task.
 _CALENDAR_DUE_MONTH = 11
 _OUTSIDE = frozenset(ChannelKind) - {ChannelKind.INBOX, ChannelKind.CONSOLE}
@@ -57,7 +59,7 @@ class Finding:
     message: str
 
 
-def examine(services: Services, *, prefect_answers: Callable[[], bool] | None = None) -> list[Finding]:
+def examine(services: Services) -> list[Finding]:
     """Everything, in the order in which it would have to be mended."""
     database = _database(services)
     found = [*_files(services), database]
@@ -66,10 +68,7 @@ def examine(services: Services, *, prefect_answers: Callable[[], bool] | None = 
             for look in (_skew, _calendar, _rules, _held, _roster, _reach, _administrators, _channels, _stuck):
                 found += look(tx)
         found += _processes(services)
-    found += _public_url(services)
-    if prefect_answers is not None:
-        found.append(_prefect(prefect_answers))
-    return found
+    return found + _public_url(services)
 
 
 def _ok(name: str, message: str = "正常。") -> Finding:
@@ -212,11 +211,7 @@ def _gaps(roster: Roster, role: Role, chain: Sequence[str], now: datetime) -> li
     end = now + AHEAD
     edges = {edge for shift in roster.shifts if shift.role is role for edge in (shift.starts_at, shift.ends_at)}
     moments = [now, *sorted(edge for edge in edges if now < edge < end), end]
-    empty = [
-        (begin, until)
-        for begin, until in pairwise(moments)
-        if not on_duty(roster, role, chain, begin)
-    ]
+    empty = [(begin, until) for begin, until in pairwise(moments) if not on_duty(roster, role, chain, begin)]
     return _joined(empty)
 
 
@@ -313,8 +308,19 @@ def _stuck(tx: Tx) -> list[Finding]:
 def _processes(services: Services) -> list[Finding]:
     engine = next((check for check in health.readiness(services) if check.name == "engine"), None)
     if engine is not None and not engine.ok:
-        return [Finding("提醒引擎", Level.DO, f"{engine.detail}(huiying serve 启动)")]
-    return [_ok("提醒引擎")]
+        return [Finding("提醒引擎", Level.DO, f"{engine.detail}(启动:huiying serve)")]
+    return [_ok("提醒引擎"), *_prefect(services)]
+
+
+def _prefect(services: Services) -> list[Finding]:
+    """The runner says every second whether Prefect's server answers it."""
+    if not services.settings.prefect_enabled:
+        return []
+    with services.store.reading() as tx:
+        answers = heartbeats.is_healthy(tx, f"{services.settings.node}/runner", RUNNER_FRESH)
+    if answers:
+        return [_ok("Prefect")]
+    return [Finding("Prefect", Level.NOTE, "没有应答:提醒照常由引擎发出,运行记录待其恢复后补记。")]
 
 
 def _public_url(services: Services) -> list[Finding]:
@@ -336,9 +342,3 @@ def _is_local(host: str) -> bool:
         return ip_address(host).is_loopback
     except ValueError:
         return False
-
-
-def _prefect(answers: Callable[[], bool]) -> Finding:
-    if answers():
-        return _ok("Prefect")
-    return Finding("Prefect", Level.NOTE, "Prefect 没有应答:提醒照常由引擎发出,运行记录待其恢复后补记。")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 from huiying.domain.access import AccessRole
 from huiying.domain.kinds import ChannelKind
 from huiying.service import tokens
@@ -13,6 +15,7 @@ UNIT_ID = "main"
 UNIT_NAME = "本单位"
 ADMINISTRATOR_ID = "admin"
 ADMINISTRATOR_NAME = "系统管理员"
+PASSWORD_FILE = "first-password"  # noqa: S105 - a file's name
 _SEEDER = "system:setup"
 #: The console is the last way out: whatever is configured later comes before it.
 _CHANNELS = ((ChannelKind.INBOX, 0), (ChannelKind.CONSOLE, 900))
@@ -40,3 +43,11 @@ def seed(services: Services) -> str | None:
         tx.audit("system.seeded", "system", {"unit": UNIT_ID, "administrator": ADMINISTRATOR_ID})
         tokens.keep_password(tx, ADMINISTRATOR_ID, digest)
     return password
+
+
+def forget_password(services: Services, password: str) -> None:
+    """Take away the file with the first password once that password is used up."""
+    path = services.settings.data_dir / PASSWORD_FILE
+    with suppress(OSError):
+        if path.read_text("utf-8").partition("\n")[0].strip() == password:
+            path.unlink()

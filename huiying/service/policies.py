@@ -21,7 +21,7 @@ from huiying.service.services import Services
 from huiying.store import tables as t
 from huiying.store.db import Tx
 
-#: Setting: the office's own policies by id; ``rulebook.sync`` leaves these as they are.
+#: Setting: the office's own policies by id; they are put back whenever shipped files are taken in.
 OWN = "own_policies"
 
 
@@ -143,6 +143,17 @@ def reset_policy(services: Services, actor: Actor, policy_id: str) -> dict[str, 
         _keep_own(tx, {key: value for key, value in own.items() if key != policy_id})
         tx.audit("policy.reset", f"policy:{policy_id}", {"id": policy_id, "shipped": policy_id in shipped})
     return {"id": policy_id, "shipped": policy_id in shipped}
+
+
+def restore_own(services: Services) -> None:
+    """Put the office's own policies back in use after the shipped files were taken in."""
+    with services.store.transaction("system:sync") as tx:
+        for policy_id, digest in own_policies(tx).items():
+            present = tx.value(sa.select(t.policy.c.hash).where(t.policy.c.id == policy_id, t.policy.c.current))
+            if present == digest:
+                continue
+            tx.run(t.policy.update().where(t.policy.c.id == policy_id).values(current=t.policy.c.hash == digest))
+            tx.audit("policy.kept", f"policy:{policy_id}", {"id": policy_id, "hash": digest})
 
 
 def own_policies(tx: Tx) -> dict[str, str]:

@@ -9,7 +9,7 @@ from fastapi import APIRouter, Query, Request
 
 from huiying.domain.errors import Refused
 from huiying.domain.kinds import TimeKind
-from huiying.service import audit_view, incidents, queries, tokens
+from huiying.service import audit_view, first_run, incidents, queries, tokens
 from huiying.service.requests import TimeInput
 from huiying.web import bodies
 from huiying.web.callers import Auditor, Caller, House, Reader, client_of
@@ -137,9 +137,11 @@ def exchange(services: House, body: bodies.ExchangeBody, request: Request) -> Vi
         refusal = Refused("操作过于频繁,请一分钟后再试。")
         refusal.code, refusal.status = "too_many", 429
         raise refusal
-    return tokens.exchange_password(
+    made = tokens.exchange_password(
         services, body.person_id, body.password, name=body.name, scopes=body.scopes, days=body.days
     )
+    first_run.forget_password(services, body.password)
+    return made
 
 
 @router.get("/tokens", tags=["账号"], summary="令牌列表(不含令牌本身)")
