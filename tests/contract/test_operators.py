@@ -23,6 +23,8 @@ from tests.fakes.house import OPERATOR, acting, cheap_passwords, furnish, make_s
 
 __all__ = ["cheap_passwords"]
 
+pytestmark = pytest.mark.usefixtures("cheap_passwords")
+
 
 class Postbox:
     """A notifier that keeps what it was given."""
@@ -42,11 +44,6 @@ class Postbox:
 
     def close(self):
         pass
-
-
-@pytest.fixture(autouse=True)
-def _cheap_passwords(cheap_passwords: None) -> None:
-    """Every test here hashes."""
 
 
 @pytest.fixture
