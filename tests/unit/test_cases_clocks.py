@@ -327,6 +327,15 @@ def test_an_ungraded_emergency_runs_all_three_clocks_provisionally_and_grading_s
     assert reasons(facts, minor, "2026-03-10 10:00", first_grading=True) == ()
 
 
+def test_the_first_grading_settles_a_provisional_clock_that_was_already_breached():
+    ungraded = incident(
+        EMERGENCY, None, occurred="2026-03-10 08:00", detected="2026-03-10 08:00", registered="2026-03-10 08:10"
+    )
+    assert table(ungraded, "2026-03-10 14:00")["5h"] == "2026-03-10 13:00+08:00 breached"
+    settled = binding(graded(ungraded, GENERAL, INITIAL, "2026-03-10 14:00"), "2026-03-10 14:00")["5h"]
+    assert (settled.state, settled.was_breached) == (ClockState.CANCELLED, True)
+
+
 def test_an_ungraded_emergency_runs_a_local_rule_for_the_considerable_grade_too():
     local = rule("5h")
     local = replace(
@@ -362,6 +371,27 @@ def test_case_26_a_major_emergency_registered_six_hours_late_is_overdue_on_recei
     assert (found["5h内部"].status, found["5h内部"].origin) == (LimitStatus.INTERNAL, ClockOrigin.ACTION)
     assert found["24h"].due_at - at("2026-03-10 14:00") == hours(18)
     assert plan_actions(found["5h"], policy("release-5h"), at("2026-03-10 14:00"), at("2026-03-10 14:00")) == ()
+
+
+def test_case_26_registered_exactly_at_the_due_time_is_not_overdue_on_receipt():
+    facts = major(registered="2026-03-10 13:00")
+    assert table(facts, "2026-03-10 13:00")["5h"] == "2026-03-10 13:00+08:00 running"
+    five = binding(facts, "2026-03-10 13:01")["5h"]
+    assert (five.state, five.on_receipt, five.attribution) == (
+        ClockState.BREACHED, False, Attribution.LATE_RESPONSE,
+    )  # fmt: skip
+
+
+def test_case_26_several_packs_overdue_on_receipt_give_one_internal_clock_for_the_milestone():
+    rules = [*national(), with_limit(rule("5h"), hours(5.5), "local")]
+    found = clocks(major(registered="2026-03-10 14:00", rules=rules), "2026-03-10 14:00")
+    assert [c.key for c in found if c.origin is ClockOrigin.ACTION] == ["action:authoritative_release"]
+
+
+def test_case_26_a_grade_corrected_after_a_late_registration_is_late_grading():
+    late = graded(opinion(registered="2026-03-10 14:00"), MAJOR, CORRECTION, "2026-03-10 15:00")
+    five = binding(late, "2026-03-10 15:00")["5h"]
+    assert (five.on_receipt, five.attribution) == (False, Attribution.LATE_GRADING)
 
 
 @pytest.mark.parametrize(
@@ -508,6 +538,21 @@ def test_case_30_each_publication_satisfies_its_milestones(kind, five, twenty_fo
     assert [found[name].state for name in ("5h", "24h", "48h")] == [five, twenty_four, forty_eight]
 
 
+def test_case_30_of_several_publications_the_first_valid_one_counts():
+    first, repost = publication(RELEASE, "2026-03-10 11:00"), ContentKind.WORK_DYNAMICS_REPOST
+    facts = publishing(
+        major(),
+        publication(RELEASE, "2026-03-10 15:00"),
+        publication(RELEASE, "2026-03-10 09:00", content=repost),
+        first,
+        publication(CONFERENCE, "2026-03-10 12:00"),
+    )
+    five = binding(facts, "2026-03-10 16:00")["5h"]
+    assert (five.state, five.fulfilled_at, five.publication_id) == (
+        ClockState.SATISFIED, at("2026-03-10 11:00"), first.id,
+    )  # fmt: skip
+
+
 def test_case_31_a_conference_counts_from_its_start_not_from_its_announcement():
     late = publication(CONFERENCE, "2026-03-11 09:00", entered="2026-03-11 04:00")
     facts = publishing(major(), late)
@@ -606,6 +651,15 @@ def test_several_packs_demand_one_milestone_and_the_tightest_binds_in_any_order(
         assert rows == {"aa-first-by-name": False, "cn-gbf-2016-80": True}
         released = publishing(facts, publication(RELEASE, "2026-03-10 13:30"))
         assert table(released, "2026-03-10 13:40")["5h"] == "2026-03-10 13:00+08:00 satisfied_late"
+
+
+def test_a_cancelled_tighter_clock_does_not_bind_beside_a_looser_one_that_still_stands():
+    five, six = rule("5h"), with_limit(rule("5h"), hours(6), "local")
+    for_all = replace(
+        six, applies_to=replace(six.applies_to, include=replace(six.applies_to.include, severity=frozenset()))
+    )
+    facts = graded(major(rules=[five, for_all]), GENERAL, DOWNGRADE, "2026-03-10 09:00")
+    assert table(facts, "2026-03-10 09:00") == {"5h": "2026-03-10 14:00+08:00 running"}
 
 
 def test_case_37_a_notice_without_a_due_time_gets_no_invented_limit():
@@ -776,6 +830,13 @@ def test_merging_takes_the_earliest_times_and_can_shorten_a_running_clock():
     }
 
 
+def test_merging_into_a_late_duplicate_does_not_make_a_breach_overdue_on_receipt():
+    late = major(registered="2026-03-10 14:00")
+    assert binding(late, "2026-03-10 14:10")["5h"].on_receipt
+    five = binding(unite(late, [major()]), "2026-03-10 14:10")["5h"]
+    assert (five.state, five.on_receipt) == (ClockState.BREACHED, False)
+
+
 def test_merging_unites_the_publications():
     child = publishing(major(), publication(RELEASE, "2026-03-10 11:00"))
     assert binding(unite(major(), [child]), "2026-03-10 14:00")["5h"].state == "satisfied"
@@ -833,6 +894,13 @@ def test_merging_does_not_silently_drop_a_superiors_notice():
     )  # fmt: skip
     kept = [c for c in clocks(unite(primary, [child]), "2026-03-10 08:40") if c.origin is ClockOrigin.TRANSFER]
     assert kept or merge_reasons(primary, child, "2026-03-10 08:40")
+
+
+def test_merging_into_a_body_with_a_looser_limit_needs_a_second_person():
+    six = with_limit(rule("5h"), hours(6), "local")
+    primary = transferred(major(rules=[six]), "2026-03-10 08:10", "2026-03-10 12:00")
+    assert table(unite(primary, [major()]), "2026-03-10 09:00")["5h"] == "2026-03-10 14:00+08:00 running"
+    assert merge_reasons(primary, major(rules=[rule("5h")]), "2026-03-10 09:00")
 
 
 def test_merging_two_equal_incidents_needs_nobody():

@@ -392,6 +392,13 @@ def test_exactly_one_clock_binds_for_each_milestone_and_it_is_the_tightest(end):
         assert not standing or binding[0].due_at == min(standing) or facts.ending or facts.merged_at
 
 
+@EXAMPLES
+@given(finished())
+def test_each_clock_has_a_key_of_its_own(end):
+    found = [clock.key for clock in derive_clocks(*end)]
+    assert len(set(found)) == len(found)
+
+
 _STATE_HOLDS: dict[ClockState, Callable[[Clock, datetime], bool]] = {
     ClockState.SCHEDULED: lambda c, now: c.started_at > now and c.fulfilled_at is None,
     ClockState.RUNNING: lambda c, now: c.started_at <= now <= c.due_at and c.fulfilled_at is None,
@@ -428,6 +435,21 @@ def test_a_satisfied_clock_was_fulfilled_by_a_valid_publication_in_time(end):
             assert found.is_valid
             assert found.published_at <= clock.due_at
             assert found.entered_at <= clock.due_at or found.confirmed
+
+
+@EXAMPLES
+@given(registrations(), st.sampled_from([timedelta(0), timedelta(seconds=1)]))
+def test_a_conference_exactly_at_a_due_time_is_on_time_and_a_second_later_is_not(facts, over):
+    for clock in derive_clocks(facts, facts.registered_at):
+        if clock.origin is not ClockOrigin.RULE or clock.due_at < facts.registered_at:
+            continue
+        moment = clock.due_at + over
+        held = Publication(
+            1, PublicationKind.PRESS_CONFERENCE, moment, ContentKind.ORIGINAL, has_evidence=True, entered_at=moment
+        )
+        after = derive_clocks(replace(facts, publications=(held,)), moment)
+        found = next(other for other in after if other.key == clock.key)
+        assert found.state is (ClockState.SATISFIED_LATE if over else ClockState.SATISFIED)
 
 
 @EXAMPLES
