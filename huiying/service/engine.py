@@ -7,6 +7,7 @@ when they run low. Every step is a transaction of its own, so that a kill at any
 
 from __future__ import annotations
 
+import gc
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -38,6 +39,8 @@ from huiying.store.db import Tx
 GUARD = timedelta(seconds=1)
 #: More than this many due at once is a storm, which the engine takes at once.
 CALM = 3
+_NOW = timedelta(0)
+_NEVER = float("inf")
 _HEARTBEAT_FRESH = timedelta(seconds=3)
 _SWEEP_SECONDS = 2.0
 _TIDY_SECONDS = 60.0
@@ -51,6 +54,43 @@ _IDLE_SECONDS = 1.0
 _INBOX_LATER = 10
 #: Whoever watches the looks must see them come back, in a storm too.
 _LONGEST_LOOK = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class _Look:
+    """What one look at the queues has found, when, and how long fresh actions are left to the runner."""
+
+    found: outbox.Outlook
+    now: datetime
+    guard: timedelta
+
+    @property
+    def until_action(self) -> float:
+        at = self.found.next_action_at
+        return _NEVER if at is None else (at + self.guard - self.now).total_seconds()
+
+    @property
+    def until_delivery(self) -> float:
+        at = self.found.next_delivery_at
+        return _NEVER if at is None else (at - self.now).total_seconds()
+
+    @property
+    def has_action(self) -> bool:
+        return self.until_action <= 0
+
+    @property
+    def has_delivery(self) -> bool:
+        return self.until_delivery <= 0
+
+    def is_backlog(self, stale: timedelta) -> bool:
+        return self.found.next_action_at is not None and self.now - self.found.next_action_at > stale
+
+
+def _is_healthy(found: outbox.Outlook, now: datetime) -> bool:
+    """The runner has said so lately; a heartbeat that lies ahead (clock set back) does not count."""
+    if found.runner_at is None or not found.runner_healthy:
+        return False
+    return -_HEARTBEAT_FRESH < now - found.runner_at < _HEARTBEAT_FRESH
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +129,8 @@ class Engine:
         self._threads: list[threading.Thread] = []
         self._next_sweep = 0.0
         self._next_tidy = 0.0
+        self._runner = f"{services.settings.node}/runner"
+        self._expected = _NEVER
         self._held = False
         self._fault = ""
 
@@ -159,44 +201,57 @@ class Engine:
 
     def next_due(self) -> float:
         """Seconds until something is due, without doing anything about it."""
+        return self._pause(self._look())
+
+    def _look(self) -> _Look:
         with self._services.store.reading() as tx:
-            return self._pause(tx)
+            found = outbox.outlook(tx, self._runner)
+            guard = GUARD if _is_healthy(found, tx.now) and outbox.count_due(tx, tx.now, CALM + 1) <= CALM else _NOW
+            return _Look(found, tx.now, guard)
 
     def _tick(self) -> float:
         if self._stopping.is_set():
             return _IDLE_SECONDS
+        if self._expected <= monotonic():
+            self._expand()  # the last look has named this moment: do not ask again first
         self._sweep()
         until = monotonic() + _LONGEST_LOOK
-        while True:
-            with self._services.store.reading() as tx:
-                look, now, guard = outbox.outlook(tx), tx.now, self._guard(tx)
-            self._note_held(look.held)
-            if look.held:
-                return _IDLE_SECONDS
-            worked = self._work(look, now, guard)
-            if not worked or self._lanes.waiting() >= _MOST_WAITING:
+        look = self._look()
+        while self._has_work(look):
+            more = self._work(look)
+            look = self._look()
+            if not more or self._lanes.waiting() >= _MOST_WAITING:
                 break
             if monotonic() > until:
                 return 0.0
-        with self._services.store.reading() as tx:
-            return self._pause(tx)
+        self._note_held(look.found.held)
+        return self._pause(look)
 
-    def _work(self, look: outbox.Outlook, now: datetime, guard: timedelta) -> bool:
+    def _has_work(self, look: _Look) -> bool:
+        return not look.found.held and (self._has_action(look) or look.has_delivery)
+
+    def _has_action(self, look: _Look) -> bool:
+        return self._options.expand_actions and look.has_action
+
+    def _work(self, look: _Look) -> bool:
         """Do what one look has found; True when there may be more."""
         more = False
-        if self._options.expand_actions and look.next_action_at is not None and look.next_action_at <= now - guard:
-            more = self._expand(look.next_action_at, now, guard)
-        if look.next_delivery_at is not None and look.next_delivery_at <= now:
+        if self._has_action(look):
+            more = self._consolidate() if look.is_backlog(stale_after(self._services)) else self._expand(look.guard)
+        if look.has_delivery:
             more = self._claim() or more
         return more
 
-    def _expand(self, next_at: datetime, now: datetime, guard: timedelta) -> bool:
-        if now - next_at > stale_after(self._services):
-            with self._writing:
-                digest = consolidate_backlog(self._services, self._senders, self.hand, self._lanes.room)
-            if digest is not None:
-                self._dispatch(digest.claimed)
-                return True
+    def _consolidate(self) -> bool:
+        with self._writing:
+            digest = consolidate_backlog(self._services, self._senders, self.hand, self._lanes.room)
+        if digest is None:
+            return self._expand()
+        self._dispatch(digest.claimed)
+        return True
+
+    def _expand(self, guard: timedelta = _NOW) -> bool:
+        self._expected = _NEVER
         with self._writing:
             batch: Batch = expand_due(self._services, self._senders, self.hand, room=self._lanes.room, older_than=guard)
         self._dispatch(batch.claimed)
@@ -216,22 +271,14 @@ class Engine:
         self._dispatch(claimed)
         return len(claimed) >= MOST_AT_ONCE
 
-    def _guard(self, tx: Tx) -> timedelta:
-        """How long to leave fresh actions to the runner: a second in calm, not at all in a storm or without it."""
-        if not heartbeats.is_healthy(tx, f"{self._services.settings.node}/runner", _HEARTBEAT_FRESH):
-            return timedelta(0)
-        return GUARD if outbox.count_due(tx, tx.now, CALM + 1) <= CALM else timedelta(0)
-
-    def _pause(self, tx: Tx) -> float:
-        look, guard = outbox.outlook(tx), self._guard(tx)
-        if look.held:
+    def _pause(self, look: _Look) -> float:
+        """Seconds until there is something to do; what is due and could not be taken is looked at again very soon."""
+        if look.found.held:
+            self._expected = _NEVER
             return _IDLE_SECONDS
-        waits = []
-        if look.next_action_at is not None and self._options.expand_actions:
-            waits.append((look.next_action_at + guard - tx.now).total_seconds())
-        if look.next_delivery_at is not None:
-            waits.append((look.next_delivery_at - tx.now).total_seconds())
-        pause = min(waits, default=_IDLE_SECONDS)
+        action = look.until_action if self._options.expand_actions else _NEVER
+        self._expected = monotonic() + action if action > 0 and not look.guard else _NEVER
+        pause = min(action, look.until_delivery, _IDLE_SECONDS)
         return pause if pause > 0 else _BUSY_SECONDS
 
     def _note_held(self, held: bool) -> None:  # noqa: FBT001
@@ -271,7 +318,7 @@ class Engine:
                 logger.warning("no heartbeat: {}", error.message)
 
     def _state(self, tx: Tx) -> dict[str, Any]:
-        look = outbox.outlook(tx)
+        look = outbox.outlook(tx, self._runner)
         late = tx.now - look.next_action_at if look.next_action_at is not None else timedelta(0)
         state: dict[str, Any] = {
             "healthy": not self._fault,
@@ -323,6 +370,13 @@ class Engine:
         self._lanes.limit(channel_id, 1)
         for claimed in self._lanes.take_back(channel_id):
             self._recorder.put(give_back(claimed, breaker.parked_until))
+
+
+def calm_collector() -> None:
+    """For a process that does nothing else: a storm's many short-lived rows need not be searched for cycles so often."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(20_000, 20, 50)
 
 
 def ensure_inbox(tx: Tx) -> None:

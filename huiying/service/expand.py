@@ -77,7 +77,7 @@ class Batch:
 def expand_one(services: Services, senders: Senders, action_id: int, hand: Hand) -> Expansion | None:
     """Take one due action for a flow; None when somebody else has it, dispatch is held, or it belongs into a digest."""
     with services.store.transaction(hand.actor, crash="expand") as tx:
-        row = None if outbox.is_held(tx) else outbox.one_pending(tx, action_id)
+        row = outbox.one_pending(tx, action_id)
         if row is None or row.due_at > tx.now or is_stale_row(row, tx.now, stale_after(services)):
             return None
         rows = [row, *outbox.due_beside(tx, [row], tx.now)]
@@ -90,10 +90,9 @@ def expand_due(
 ) -> Batch:
     """Take the most urgent due actions, at most ``most``, that fell due at least ``older_than`` ago."""
     with services.store.transaction(hand.actor, crash="expand") as tx:
-        if outbox.is_held(tx):
-            return Batch()
         rows = outbox.due_actions(tx, tx.now - older_than, most)
-        rows += outbox.due_beside(tx, rows, tx.now)
+        if older_than or len(rows) >= most:  # else everything that is due is here already
+            rows += outbox.due_beside(tx, rows, tx.now)
         stale = stale_after(services)
         rows = [row for row in rows if not is_stale_row(row, tx.now, stale)]
         return _expand(services, tx, rows, hand, senders, room) if rows else Batch()

@@ -39,8 +39,6 @@ MOST_STALE = 10_000
 def consolidate_backlog(services: Services, senders: Senders, hand: Hand, room: Room) -> Batch | None:
     """Everything that is late after an outage, in one go; None when nothing is."""
     with services.store.transaction(hand.actor, crash="expand") as tx:
-        if outbox.is_held(tx):
-            return None
         stale = stale_after(services)
         rows = outbox.due_actions(tx, tx.now - stale, MOST_STALE)
         rows = [row for row in rows if is_stale_row(row, tx.now, stale)]

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-import sqlalchemy as sa
-
 from huiying.domain.compose import Ground
 from huiying.domain.errors import NotFound
 from huiying.domain.expansion import Ack, Action, ClockView, IncidentView, Scene, Step
@@ -14,8 +12,7 @@ from huiying.domain.kinds import ClockState, EventKind, IncidentState, Role
 from huiying.domain.roster import Roster, unit_chain
 from huiying.domain.routes import Ways, serving
 from huiying.service.rulebook import pack_of
-from huiying.store import scenes
-from huiying.store import tables as t
+from huiying.store import outbox, scenes
 from huiying.store.db import Tx
 
 _NO_REPOST = "no_repost"
@@ -44,8 +41,7 @@ class Sources:
         """Actions by id."""
         missing = sorted(set(ids) - self.actions.keys())
         if missing:
-            rows = self.tx.all(sa.select(t.timed_action).where(t.timed_action.c.id.in_(missing)))
-            self.actions.update({row.id: row for row in rows})
+            self.actions.update({row.id: row for row in outbox.actions(self.tx, missing)})
 
     def need_matters(self, incident_ids: Iterable[int | None], clock_ids: Iterable[int | None]) -> None:
         """Clocks, incidents (those of the clocks as well) and their units with everything above."""
@@ -190,10 +186,9 @@ def gather(tx: Tx, rows: Sequence[Any]) -> Sources:
         units |= set(sources.chain(sources.unit_of(incident, clock) or row.detail.get("unit")))
         roles |= set(row.detail.get("to", ()))
         named |= set(row.detail.get("persons") or ())
-    sources.roster = scenes.roster(tx, units, _known_roles(roles))
-    on_roster = [duty.person_id for duty in sources.roster.duties]
-    on_roster += [shift.person_id for shift in sources.roster.shifts]
-    sources.need_people({*on_roster, *named, *sources.roster.administrators})
+    sources.roster, found = scenes.roster(tx, units, _known_roles(roles))
+    sources.people.update(found)
+    sources.need_people(named)
     return sources
 
 

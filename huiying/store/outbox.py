@@ -30,25 +30,34 @@ _LIVE_DELIVERY = sa.text("delivery.state IN ('pending','sending')")
 
 @dataclass(frozen=True, slots=True)
 class Outlook:
-    """The next moments at which there is something to do, and whether anything may be done at all."""
+    """The next moments at which there is something to do, whether anything may be done, and how the runner is."""
 
     next_action_at: datetime | None
     next_delivery_at: datetime | None
     held: bool
+    runner_at: datetime | None = None
+    runner_healthy: bool = False
 
 
-_HELD = sa.select(t.setting.c.value).where(t.setting.c.key == "dispatch_held").scalar_subquery()
+def _one(column: sa.ColumnElement[Any], *where: sa.ColumnElement[bool] | sa.TextClause) -> Any:
+    return sa.select(column).where(*where).scalar_subquery()
+
+
+_RUNNER = t.heartbeat.c.process == sa.bindparam("runner")
 _OUTLOOK = sa.select(
-    sa.select(sa.func.min(_A.due_at)).where(_PENDING_ACTION).scalar_subquery().label("next_action_at"),
-    sa.select(sa.func.min(_D.visible_at)).where(_LIVE_DELIVERY).scalar_subquery().label("next_delivery_at"),
-    _HELD.label("held"),
+    _one(sa.func.min(_A.due_at), _PENDING_ACTION).label("next_action_at"),
+    _one(sa.func.min(_D.visible_at), _LIVE_DELIVERY).label("next_delivery_at"),
+    _one(t.setting.c.value, t.setting.c.key == "dispatch_held").label("held"),
+    _one(t.heartbeat.c.at, _RUNNER).label("runner_at"),
+    _one(t.heartbeat.c.detail, _RUNNER).label("runner"),
 )
 
 
-def outlook(tx: Tx) -> Outlook:
+def outlook(tx: Tx, runner: str = "") -> Outlook:
     """One look at the queues; costs the same with a hundred rows and with a million."""
-    row = tx.one(_OUTLOOK)
-    return Outlook(row.next_action_at, row.next_delivery_at, bool(row.held)) if row else Outlook(None, None, held=False)
+    row = tx.all(_OUTLOOK, {"runner": runner})[0]
+    healthy = bool((row.runner or {}).get("healthy"))
+    return Outlook(row.next_action_at, row.next_delivery_at, bool(row.held), row.runner_at, healthy)
 
 
 def is_held(tx: Tx) -> bool:
@@ -56,15 +65,33 @@ def is_held(tx: Tx) -> bool:
     return bool(tx.value(sa.select(t.setting.c.value).where(t.setting.c.key == "dispatch_held")))
 
 
+#: What deciding about an action and composing its messages needs of it.
+ACTION_COLUMNS = (
+    _A.id,
+    _A.kind,
+    _A.incident_id,
+    _A.clock_id,
+    _A.step_id,
+    _A.generation,
+    _A.repetition,
+    _A.urgency,
+    _A.due_at,
+    _A.detail,
+)
+# Asked inside the very statement that takes actions: holding dispatch takes effect between two transactions.
+_NOT_HELD = sa.text(
+    "NOT EXISTS (SELECT 1 FROM setting WHERE setting.key = 'dispatch_held'"
+    " AND setting.value NOT IN ('null', 'false', '{}'))"
+)
 _DUE = (
-    sa.select(t.timed_action)
-    .where(_PENDING_ACTION, _A.due_at <= sa.bindparam("until"))
+    sa.select(*ACTION_COLUMNS)
+    .where(_PENDING_ACTION, _A.due_at <= sa.bindparam("until"), _NOT_HELD)
     .order_by(_A.urgency, _A.due_at, _A.id)
     .limit(sa.bindparam("most"))
     .with_for_update(skip_locked=True)
 )
 _DUE_OF_CLOCKS = (
-    sa.select(t.timed_action)
+    sa.select(*ACTION_COLUMNS)
     .where(
         _A.clock_id.in_(sa.bindparam("clocks", expanding=True)),
         _A.state == str(ActionState.PENDING),
@@ -73,15 +100,23 @@ _DUE_OF_CLOCKS = (
     .with_for_update(skip_locked=True)
 )
 _ONE_DUE = (
-    sa.select(t.timed_action)
-    .where(_A.id == sa.bindparam("id"), _A.state == str(ActionState.PENDING))
+    sa.select(*ACTION_COLUMNS)
+    .where(_A.id == sa.bindparam("id"), _A.state == str(ActionState.PENDING), _NOT_HELD)
     .with_for_update(skip_locked=True)
 )
 
 
 def due_actions(tx: Tx, until: datetime, most: int) -> list[Any]:
-    """Pending actions due by ``until``, most urgent first, locked where the database locks rows."""
+    """Pending actions due by ``until``, most urgent first, locked where the database locks rows; none while held."""
     return tx.all(_DUE, {"until": until, "most": most})
+
+
+_ACTIONS = sa.select(*ACTION_COLUMNS).where(_A.id.in_(sa.bindparam("ids", expanding=True)))
+
+
+def actions(tx: Tx, ids: Sequence[int]) -> list[Any]:
+    """Actions by id, whatever became of them."""
+    return tx.all(_ACTIONS, {"ids": list(ids)})
 
 
 def due_beside(tx: Tx, rows: Iterable[Any], until: datetime) -> list[Any]:
@@ -94,7 +129,7 @@ def due_beside(tx: Tx, rows: Iterable[Any], until: datetime) -> list[Any]:
 
 
 def one_pending(tx: Tx, action_id: int) -> Any | None:
-    """That action, if nobody has taken it yet."""
+    """That action, if nobody has taken it yet and dispatch is not held."""
     rows = tx.all(_ONE_DUE, {"id": action_id})
     return rows[0] if rows else None
 

@@ -18,6 +18,7 @@ from huiying.domain.roster import Duty, Roster, Shift
 from huiying.domain.routes import Reach, Way
 from huiying.store import tables as t
 from huiying.store.db import Tx
+from huiying.store.types import from_micros
 
 
 def _in(column: sa.ColumnElement[Any], name: str) -> sa.ColumnElement[bool]:
@@ -29,7 +30,22 @@ _I = t.incident.c
 _INCIDENTS = sa.select(_I.id, _I.no, _I.notice_title, _I.kind, _I.severity, _I.state, _I.unit_id, _I.drill).where(
     _in(_I.id, "ids")
 )
-_CLOCKS = sa.select(t.clock).where(_in(t.clock.c.id, "ids"))
+_C = t.clock.c
+_CLOCKS = sa.select(
+    _C.id,
+    _C.incident_id,
+    _C.key,
+    _C.pack_id,
+    _C.pack_version,
+    _C.rule_id,
+    _C.name,
+    _C.status,
+    _C.unit_id,
+    _C.started_at,
+    _C.due_at,
+    _C.state,
+    _C.on_receipt,
+).where(_in(_C.id, "ids"))
 _ACKS = sa.select(
     t.acknowledgement.c.incident_id,
     t.acknowledgement.c.clock_id,
@@ -96,24 +112,43 @@ def roots(tx: Tx) -> list[str]:
 
 _P = t.person.c
 _ACTIVE = _P.active.is_(sa.true())
-_DUTIES = (
-    sa.select(t.duty.c.person_id, t.duty.c.role, t.duty.c.unit_id)
-    .join(t.person, _P.id == t.duty.c.person_id)
-    .where(_ACTIVE, _in(t.duty.c.unit_id, "units"), _in(t.duty.c.role, "roles"))
-    .order_by(t.duty.c.id)
-)
-_SHIFTS = (
-    sa.select(t.shift.c.person_id, t.shift.c.role, t.shift.c.unit_id, t.shift.c.starts_at, t.shift.c.ends_at)
-    .join(t.person, _P.id == t.shift.c.person_id)
-    .where(
-        _ACTIVE,
-        _in(t.shift.c.unit_id, "units"),
-        _in(t.shift.c.role, "roles"),
-        t.shift.c.starts_at <= sa.bindparam("at"),
-        t.shift.c.ends_at > sa.bindparam("at"),
-        t.shift.c.cancelled_at.is_(None),
+_PERSON = (_P.id, _P.name, _P.mobile_sealed, _P.email_sealed, _P.im_sealed)
+
+
+def _holders(  # the three parts of a roster read as one statement: who, as what, where, from when to when
+    what: str, table: sa.Table, *where: sa.ColumnElement[bool], starts: Any = None, ends: Any = None
+) -> sa.Select[Any]:
+    nothing = sa.cast(sa.null(), sa.BigInteger)
+    return (
+        sa.select(
+            sa.literal_column(f"'{what}'").label("what"),
+            table.c.id.label("sequence"),
+            table.c.role.label("role"),
+            table.c.unit_id.label("unit_id"),
+            (nothing if starts is None else starts).label("starts_at"),
+            (nothing if ends is None else ends).label("ends_at"),
+            *_PERSON,
+        )
+        .join(t.person, _P.id == table.c.person_id)
+        .where(_ACTIVE, *where)
     )
-    .order_by(t.shift.c.id)
+
+
+_S = t.shift.c
+_ROSTER = sa.union_all(
+    _holders("duty", t.duty, _in(t.duty.c.unit_id, "units"), _in(t.duty.c.role, "roles")),
+    _holders(
+        "shift",
+        t.shift,
+        _in(_S.unit_id, "units"),
+        _in(_S.role, "roles"),
+        _S.starts_at <= sa.bindparam("at", type_=_S.starts_at.type),
+        _S.ends_at > sa.bindparam("at", type_=_S.starts_at.type),
+        _S.cancelled_at.is_(None),
+        starts=sa.type_coerce(_S.starts_at, sa.BigInteger),
+        ends=sa.type_coerce(_S.ends_at, sa.BigInteger),
+    ),
+    _holders("administrator", t.access, t.access.c.role == str(AccessRole.ADMINISTRATOR)),
 )
 _ADMINISTRATORS = (
     sa.select(t.access.c.person_id)
@@ -128,18 +163,18 @@ def administrators(tx: Tx) -> tuple[str, ...]:
     return tuple(dict.fromkeys(row.person_id for row in tx.all(_ADMINISTRATORS)))
 
 
-def roster(tx: Tx, unit_ids: Iterable[str], roles: Iterable[Role]) -> Roster:
-    """The duties and the running shifts of these roles in these units, and the administrators."""
-    wanted = {"units": sorted(set(unit_ids)), "roles": sorted({str(role) for role in roles})}
-    duties: list[Duty] = []
-    shifts: list[Shift] = []
-    if wanted["units"] and wanted["roles"]:
-        duties = [Duty(row.person_id, Role(row.role), row.unit_id) for row in tx.all(_DUTIES, wanted)]
-        shifts = [
-            Shift(row.person_id, Role(row.role), row.unit_id, row.starts_at, row.ends_at)
-            for row in tx.all(_SHIFTS, {**wanted, "at": tx.now})
-        ]
-    return Roster(tuple(duties), tuple(shifts), administrators(tx))
+def roster(tx: Tx, unit_ids: Iterable[str], roles: Iterable[Role]) -> tuple[Roster, dict[str, Any]]:
+    """The duties and running shifts of these roles in these units, the administrators, and all those people's rows."""
+    wanted = {"units": sorted(set(unit_ids)), "roles": sorted({str(role) for role in roles}), "at": tx.now}
+    rows = sorted(tx.all(_ROSTER, wanted), key=lambda row: row.sequence)
+    duties = [Duty(row.id, Role(row.role), row.unit_id) for row in rows if row.what == "duty"]
+    shifts = [
+        Shift(row.id, Role(row.role), row.unit_id, from_micros(row.starts_at), from_micros(row.ends_at))
+        for row in rows
+        if row.what == "shift"
+    ]
+    administering = dict.fromkeys(row.id for row in rows if row.what == "administrator")
+    return Roster(tuple(duties), tuple(shifts), tuple(administering)), {row.id: row for row in rows}
 
 
 _CHANNELS = sa.select(t.channel).where(t.channel.c.enabled.is_(sa.true()))
@@ -156,7 +191,7 @@ def to_way(row: Any) -> Way:
     return Way(row.id, kind, audience, row.unit_id, row.rank, row.name, row.parked_until)
 
 
-_PEOPLE = sa.select(t.person).where(_in(_P.id, "ids"))
+_PEOPLE = sa.select(*_PERSON).where(_in(_P.id, "ids"))
 
 
 def people(tx: Tx, ids: Iterable[str]) -> dict[str, Any]:
