@@ -81,7 +81,7 @@ def write_drafts(
     numbers = outbox.allot_numbers(tx, len(drafts))
     clocked = [d.incident_id for d in drafts if d.incident_id is not None and d.clock_id is not None]
     told = scenes.told_before(tx, clocked)
-    rows = []
+    rows: list[dict[str, Any]] = []
     for number, draft in zip(numbers, drafts, strict=True):
         held = lease if lease is not None and lease.admits(draft) else None
         rows.append(
