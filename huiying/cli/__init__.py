@@ -41,7 +41,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     given = list(sys.argv[1:] if arguments is None else arguments)
     if "--help" in given or not given:
         _speak_chinese()
-    sys.exit(_run(given))
+    try:
+        code = _run(given)
+    finally:
+        session.close()
+    sys.exit(code)
 
 
 def _run(given: list[str]) -> int:
@@ -119,9 +123,11 @@ def _translated(message: str) -> str:
 
 _MESSAGES = (
     (re.compile(r"'(.*)' is not one of (.*?)\.?$"), "“{0}”不在可用的取值中:{1}"),
-    (re.compile(r"'(.*)' is not a valid (?:int|integer)"), "“{0}”不是整数"),
-    (re.compile(r"'(.*)' is not a valid (?:float|number)"), "“{0}”不是数字"),
-    (re.compile(r"(\S+) is not in the range (.*?)\.?$"), "{0} 不在范围 {1} 内"),
+    (re.compile(r"valid integer"), "应为整数"),
+    (re.compile(r"valid number"), "应为数字"),
+    (re.compile(r"valid boolean"), "应为 true 或 false"),
+    (re.compile(r"greater than or equal to (\S+)"), "不能小于 {0}"),
+    (re.compile(r"less than or equal to (\S+)"), "不能大于 {0}"),
 )
 
 
@@ -134,7 +140,7 @@ def _unknown(error: Any) -> str:
     text = str(error.message)
     if match := re.search(r"No such command '(.*?)'", text):
         return f"没有命令 {match.group(1)}。"
-    if match := re.search(r"unexpected extra arguments? \((.*)\)", text):
+    if match := re.search(r"unexpected extra argument\S* \((.*)\)", text):
         return f"多出的参数:{match.group(1)}。"
     if match := re.search(r"Option '(.*)' requires", text):
         return f"选项 {match.group(1)} 后面须有内容。"

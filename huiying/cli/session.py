@@ -75,6 +75,11 @@ class Session:
         wide = None if sys.stdout.isatty() else _PIPED_WIDTH
         return Console(width=wide, highlight=False, soft_wrap=False)
 
+    def close(self) -> None:
+        """Give the database back."""
+        if "services" in self.__dict__:
+            self.services.store.close()
+
     def answer(self, data: Any, show: Callable[[Any], None]) -> None:
         """The answer as JSON where that was asked for, else as people read it."""
         if self.json:
