@@ -502,10 +502,12 @@ def _apply_ending(clock: Clock, facts: Facts) -> Clock:
 def derive_clocks(facts: Facts, now: datetime) -> tuple[Clock, ...]:
     """Every clock of the incident as it stands at ``now``, rules in the order of the packs, then the internal ones.
 
-    Clocks run until the incident ended or was merged, and no longer: they stay as they stood then.
+    Clocks run until the incident was merged, voided, waived or handed over, and stay as they stood then. Archiving ends no
+    clock: a repost that is found out afterwards is a breach in retrospect.
     """
-    ended = [at for at in (facts.merged_at, facts.ending and facts.ending.at) if at is not None]
-    moment = min([now, *ended])
+    stopped = facts.ending is not None and facts.ending.what != "closed"
+    ends = [facts.merged_at, facts.ending.at if facts.ending and stopped else None]
+    moment = min([now, *(at for at in ends if at is not None)])
     timed = [(rule, _course(rule, facts)) for rule in facts.rules if rule.limit is not None]
     clocks = [_rule_clock(rule, course, facts, moment) for rule, course in timed if course is not None]
     clocks = _bind(_settle_superseded(clocks, facts, moment))

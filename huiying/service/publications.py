@@ -143,6 +143,7 @@ def review(services: Services, actor: Actor, no: str, request: ReviewRequest) ->
 
 @command("review", "review")
 def _review(change: Change, payload: dict[str, Any]) -> None:
+    change.allow_ended = True  # a repost may be found out after the archiving
     row = _publication(change, payload["publication_id"])
     if row.entered_by == change.actor_id and (payload["credited"] or payload["review"] == Review.ACCEPTED):
         change.reasons.append("核验人即登记人")
