@@ -77,8 +77,6 @@ def open_store(settings: Settings) -> Store:
 
 
 def _prepare(services: Services, *, upgrade_schema: bool) -> None:
-    from config.keys import write_private
-    from huiying.service.first_run import PASSWORD_FILE, seed
     from huiying.store.schema import check_version, schema_version, upgrade
 
     folder, engine = services.settings.data_dir, services.store.engine
@@ -89,9 +87,24 @@ def _prepare(services: Services, *, upgrade_schema: bool) -> None:
             check_version(engine)
         _close_database_file(services.settings)
         sync_rules(services)
-        password = seed(services)
-        if password is not None:
-            write_private(folder / PASSWORD_FILE, f"{password}\n")
+        if _is_empty(services):
+            _furnish(services)
+
+
+def _is_empty(services: Services) -> bool:
+    from huiying.store import tables as t
+
+    with services.store.reading() as tx:
+        return tx.one(t.unit.select().limit(1)) is None
+
+
+def _furnish(services: Services) -> None:
+    from config.keys import write_private
+    from huiying.service.first_run import PASSWORD_FILE, seed
+
+    password = seed(services)
+    if password is not None:
+        write_private(services.settings.data_dir / PASSWORD_FILE, f"{password}\n")
 
 
 @contextlib.contextmanager
@@ -112,8 +125,6 @@ def sync_rules(services: Services) -> list[str]:
     """Take rule packs, policies and calendars into the store when their files have changed; gives what was refused."""
     import sqlalchemy as sa
 
-    from huiying.service.policies import restore_own
-    from huiying.service.rulebook import sync
     from huiying.store import tables as t
 
     print_of = _fingerprint(services.settings.rules_dir)
@@ -121,6 +132,9 @@ def sync_rules(services: Services) -> list[str]:
         known = tx.value(sa.select(t.setting.c.value).where(t.setting.c.key == SYNCED)) or {}
     if known.get("fingerprint") == print_of:
         return list(known["findings"])
+    from huiying.service.policies import restore_own
+    from huiying.service.rulebook import sync
+
     findings = [str(finding) for finding in sync(services, services.settings.rules_dir)]
     restore_own(services)
     value = {"fingerprint": print_of, "findings": findings}
