@@ -13,6 +13,7 @@ import pytest
 from config.sealed import Sealer
 from config.settings import Settings
 from huiying.domain.access import LOCAL_PERMISSIONS, Permission
+from huiying.domain.errors import NeedsSecondPerson
 from huiying.domain.kinds import Kind, PublicationKind, Role, Severity, TimeKind
 from huiying.service import incidents, rulebook
 from huiying.service.actor import Actor
@@ -160,6 +161,13 @@ def desk(store: Store, clock: FakeClock, tmp_path: Any, rule_rows: dict[str, lis
             tx.run(t.metadata.tables[name].insert(), rows)
     furnish(store)
     return Desk(services, clock)
+
+
+def request_of(refusal: NeedsSecondPerson) -> int:
+    """The number of the pending request that a refusal names."""
+    number = refusal.details["request_id"]
+    assert isinstance(number, int)
+    return number
 
 
 def hours(value: float) -> timedelta:

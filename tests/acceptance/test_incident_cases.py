@@ -22,7 +22,7 @@ from huiying.service.requests import (
     TransferInput,
 )
 from huiying.store import tables as t
-from tests.acceptance.conftest import LEADER, LOCAL, OFFICER, Desk, at, due
+from tests.acceptance.conftest import LEADER, LOCAL, OFFICER, Desk, at, due, request_of
 
 RELEASE, CONFERENCE, RESPONSE = "authoritative_release", "press_conference", "authoritative_response"
 
@@ -149,7 +149,7 @@ def test_case_28_a_correction_that_turns_a_breach_into_success_needs_a_second_pe
     with pytest.raises(NeedsSecondPerson) as caught:
         incidents.correct(desk.services, OFFICER, no, fix)
     assert desk.states(no)[RELEASE] == "satisfied_late"
-    request = caught.value.details["request_id"]
+    request = request_of(caught.value)
     with pytest.raises(Forbidden):
         incidents.approve(desk.services, OFFICER, request)
     with pytest.raises(Forbidden):
@@ -256,7 +256,7 @@ def test_case_42_voiding_needs_a_second_person_before_and_after_a_breach(desk: D
     desk.now("2026-03-10 13:30")
     with pytest.raises(NeedsSecondPerson) as caught:
         incidents.void(desk.services, OFFICER, late, "误报")
-    incidents.approve(desk.services, LEADER, caught.value.details["request_id"])
+    incidents.approve(desk.services, LEADER, request_of(caught.value))
     view = desk.view(late)
     assert view["state"] == "voided"
     clock = next(c for c in view["clocks"] if c["rule"] == RELEASE and c["binding"])
@@ -293,7 +293,7 @@ def test_merging_takes_the_earliest_times_and_unmerging_restores(desk: Desk) -> 
         incidents.merge(desk.services, OFFICER, second, desk.register(detected="2026-03-10 09:55"), "链式")
     with pytest.raises(NeedsSecondPerson, match="推后") as caught:
         incidents.unmerge(desk.services, OFFICER, first, "并错了")
-    incidents.approve(desk.services, LEADER, caught.value.details["request_id"])
+    incidents.approve(desk.services, LEADER, request_of(caught.value))
     assert desk.binding(second)[RESPONSE]["due_at"] == alone
     assert desk.binding(first)[RESPONSE]["due_at"] == due("2026-03-12 08:30")
     assert desk.states(first) == {RESPONSE: "running"}
@@ -306,7 +306,7 @@ def test_regrading_down_needs_a_second_person_and_keeps_the_breach(desk: Desk) -
     request = GradeRequest(Kind.EMERGENCY, Severity.GENERAL, GradeBasis.DOWNGRADE, "复核认为不足")
     with pytest.raises(NeedsSecondPerson) as caught:
         incidents.grade(desk.services, OFFICER, no, request)
-    incidents.approve(desk.services, LEADER, caught.value.details["request_id"])
+    incidents.approve(desk.services, LEADER, request_of(caught.value))
     clocks = desk.binding(no)
     assert clocks[RELEASE]["state"] == "breached"
     assert clocks[CONFERENCE]["state"] == "cancelled"
@@ -329,7 +329,7 @@ def test_waiving_closes_the_clocks_as_waived_after_approval(desk: Desk) -> None:
     no = desk.register(detected="2026-03-10 08:30")
     with pytest.raises(NeedsSecondPerson) as caught:
         incidents.waive(desk.services, OFFICER, no, "不属应回应情形")
-    incidents.approve(desk.services, LEADER, caught.value.details["request_id"])
+    incidents.approve(desk.services, LEADER, request_of(caught.value))
     assert desk.states(no) == {RESPONSE: "waived"}
 
 
