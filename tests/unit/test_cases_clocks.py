@@ -457,6 +457,20 @@ def test_case_28_mending_a_publication_after_the_breach_needs_a_second_person(me
     assert reasons(before, after, "2026-03-10 15:00")
 
 
+@pytest.mark.parametrize(("corrected", "due"), [("2026-03-10 07:00", "12:00"), ("2026-03-10 09:00", "14:00")])
+def test_case_28_a_later_entry_of_a_time_takes_the_place_of_the_earlier_one(corrected, due):
+    def entry(what, when, **detail):
+        return Entry(what, at(when), "duty", detail)
+
+    history = [
+        entry("registered", "2026-03-10 09:10", kind="emergency", severity="major"),
+        entry("time_fact", "2026-03-10 09:10", kind="occurred_at", value=at("2026-03-10 08:00").isoformat()),
+        entry("time_fact", "2026-03-10 10:00", kind="occurred_at", value=at(corrected).isoformat()),
+    ]
+    five = binding(fold(history, [], national()), "2026-03-10 10:00")["5h"]
+    assert beijing(five.due_at) == f"2026-03-10 {due}+08:00"
+
+
 @pytest.mark.parametrize("now", ["2026-03-10 12:50", "2026-03-10 13:10"], ids=["still-running", "breached"])
 def test_case_28_back_dating_the_occurrence_into_overdue_on_receipt_needs_a_second_person(now):
     """Otherwise a department at its limit turns 超时 into 接报时已逾期 and its escalation into an internal one."""
