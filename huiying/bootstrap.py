@@ -28,6 +28,7 @@ from huiying.service.services import Services
 
 if TYPE_CHECKING:
     from huiying.domain.message import Notice
+    from huiying.service.duties import Recurring
     from huiying.store.db import Store
     from huiying.supervisor import ChildSpec
     from notifiers.contract import ChannelConfig, Notifier
@@ -220,20 +221,33 @@ def run_web(settings: Settings) -> None:
 def run_engine(settings: Settings) -> None:
     """Ticker and delivery, until SIGTERM; never imports Prefect."""
     from config.logging import configure_logging
+    from huiying.service.duties import recurring
     from huiying.service.engine import Engine
     from schedules.ticker import Ticker
 
     configure_logging(settings.log_level)
     services = build(settings, prepare=False)
-    engine = Engine(services)
-    ticker = Ticker(engine.tick, on_step=engine.clock_stepped)
+    engine, duties = Engine(services), recurring(services)
+    ticker = Ticker(engine.tick, duties=duties, on_step=engine.clock_stepped)
     ends = _end_of_process()
     engine.start()
     ticker.start()
+    for duty in duties:
+        _catch_up(duty)
     ends.get()
     ticker.stop()
     engine.stop(_ENGINE_STOPS_IN)
     services.store.close()
+
+
+def _catch_up(duty: Recurring) -> None:
+    """Do what fell due while nobody was running; the ticker does it the next time."""
+    from loguru import logger
+
+    try:
+        duty.run()
+    except Exception:  # noqa: BLE001 - a brief that cannot be written must not keep reminders from leaving
+        logger.exception("the duty {} failed", duty.name)
 
 
 def run_runner(settings: Settings) -> None:

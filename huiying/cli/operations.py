@@ -333,6 +333,7 @@ def restore(
     from huiying.bootstrap import open_store
     from huiying.cli.session import system_user
     from huiying.service.backup import restore as run
+    from huiying.service.sealed_columns import count_unreadable
 
     if session.token:
         raise Refused("恢复只能在服务器命令行上进行,不使用令牌。")
@@ -342,8 +343,23 @@ def restore(
             made = run(path, store, tell, actor=f"local:{system_user()}", force=force)
     finally:
         store.close()
-    answer = {"rows": made.manifest.rows, "audit_ok": made.verdict.ok, "message": made.message}
-    session.answer(answer, lambda data: show.line(data["message"]))
+    unreadable = count_unreadable(session.services.store, session.services.sealer)
+    answer = {
+        "rows": made.manifest.rows,
+        "audit_ok": made.verdict.ok,
+        "unreadable": unreadable,
+        "message": made.message,
+    }
+
+    def shown(data: dict[str, Any]) -> None:
+        show.line(data["message"])
+        if data["unreadable"]:
+            show.line(
+                f"注意:有 {data['unreadable']} 项加密内容无法解开,数据目录中的 secret.key 不是备份时的那一个。请换回后再启动。",
+                "bold red",
+            )
+
+    session.answer(answer, shown)
 
 
 # -- dispatch ----------------------------------------------------------------------------------------------------------

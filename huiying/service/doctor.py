@@ -25,6 +25,7 @@ from huiying.now import utc_now
 from huiying.service import health
 from huiying.service.rulebook import current_calendar
 from huiying.service.scope import parents
+from huiying.service.sealed_columns import count_unreadable
 from huiying.service.services import Services
 from huiying.store import heartbeats
 from huiying.store import tables as t
@@ -64,6 +65,7 @@ def examine(services: Services) -> list[Finding]:
     database = _database(services)
     found = [*_files(services), database]
     if database.level is Level.OK:
+        found.append(_sealed(services))
         with services.store.reading() as tx:
             for look in (_skew, _calendar, _rules, _held, _roster, _reach, _administrators, _channels, _stuck):
                 found += look(tx)
@@ -115,6 +117,17 @@ def _database(services: Services) -> Finding:
     except HuiyingError as error:
         return Finding("数据库", Level.DO, error.message)
     return _ok("数据库", "可读写,结构为当前版本。")
+
+
+def _sealed(services: Services) -> Finding:
+    unreadable = count_unreadable(services.store, services.sealer)
+    if unreadable:
+        return Finding(
+            "密钥",
+            Level.DO,
+            f"有 {unreadable} 项加密内容(电话、邮箱、渠道密钥)无法解开:secret.key 与数据不符,请换回原来的。",
+        )
+    return _ok("密钥")
 
 
 def _skew(tx: Tx) -> list[Finding]:

@@ -218,7 +218,7 @@ def test_two_policies_for_one_rule_are_refused_and_so_is_a_bad_file(house: House
     policy_id, data = shipped_policy()
     with pytest.raises(Refused, match="只能有一个方案"):
         policies.import_policy(
-            services, OPERATOR, data.replace(f"id: {policy_id}".encode(), b"id: another", 1), "x.yaml"
+            house.services, OPERATOR, data.replace(f"id: {policy_id}".encode(), b"id: another", 1), "x.yaml"
         )
     with pytest.raises(BadRulePack):
         policies.import_policy(house.services, OPERATOR, b"id: x", "x.yaml")

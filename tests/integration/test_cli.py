@@ -315,7 +315,7 @@ def test_backup_restore_hold_and_release(installed: Installation, tmp_path: Path
     for name in ("secret.key", "server.key"):
         (there.folder / name).write_bytes((installed.folder / name).read_bytes())
         (there.folder / name).chmod(0o600)
-    there.json("restore", made["path"])
+    assert there.json("restore", made["path"])["unreadable"] == 0
     assert "不是空的" in there.refused("restore", made["path"])
     assert there.json("dispatch", "status")["held"] is True
     assert there.json("person", "show", "zhang", "--reveal")["mobile"] == MOBILE
@@ -324,6 +324,16 @@ def test_backup_restore_hold_and_release(installed: Installation, tmp_path: Path
     assert there.json("dispatch", "status")["held"] is False
     there.json("dispatch", "hold", "--reason", "检修")
     assert "检修" in there.call("dispatch", "status").stdout
+
+
+def test_a_restore_without_its_key_says_so(installed: Installation, tmp_path: Path):
+    made = installed.json("backup", str(tmp_path))
+    there = Installation(tmp_path / "keyless")
+    done = there.call("restore", made["path"])
+    assert done.returncode == 0
+    assert "secret.key 不是备份时的那一个" in done.stdout
+    assert "✗ 密钥" in there.call("doctor").stdout
+    assert "(无法解开)" in there.call("person", "list").stdout
 
 
 def test_the_audit_is_whole_exported_and_anchored(installed: Installation, tmp_path: Path):
