@@ -7,6 +7,7 @@ when they run low. Every step is a transaction of its own, so that a kill at any
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import threading
 from collections.abc import Sequence
@@ -17,8 +18,9 @@ from typing import Any
 import sqlalchemy as sa
 from loguru import logger
 
+from huiying.domain.compose import Letter, compose
 from huiying.domain.errors import Unavailable
-from huiying.domain.kinds import Audience, ChannelKind
+from huiying.domain.kinds import Audience, Band, ChannelKind, EventKind
 from huiying.domain.retry import BREAKER_AFTER, Breaker
 from huiying.now import monotonic
 from huiying.service.breaches import sweep_breaches
@@ -31,9 +33,10 @@ from huiying.service.outage import consolidate_backlog
 from huiying.service.recorder import Recorder
 from huiying.service.senders import Senders
 from huiying.service.services import Services
-from huiying.store import heartbeats, outbox
+from huiying.store import heartbeats, outbox, scenes
 from huiying.store import tables as t
 from huiying.store.db import Tx
+from notifiers.templates import Form, render
 
 #: How long a fresh action is left to a healthy runner.
 GUARD = timedelta(seconds=1)
@@ -143,6 +146,7 @@ class Engine:
             voided = outbox.release_owned_before(tx, self.hand.process, self.hand.owner)
             if voided:
                 tx.audit("leases.voided", "deliveries", {"count": voided})
+            self._warm_up(tx)
         self._recorder.start()
         self._threads = [
             threading.Thread(target=self._pump, name="pump", daemon=True),
@@ -150,6 +154,17 @@ class Engine:
         ]
         for thread in self._threads:
             thread.start()
+
+    def _warm_up(self, tx: Tx) -> None:
+        """Make now what the first due message should not have to wait for: statements, templates, senders."""
+        outbox.rehearse(tx)
+        scenes.rehearse(tx)
+        render(compose(Letter("", EventKind.TEST, Band.INFO), tx.now), Form.PLAIN)
+        for row in scenes.channels(tx).values():
+            with contextlib.suppress(ValueError):  # a channel that is set up wrongly says so when it is used
+                self._senders.windows(row)
+                if row.kind != ChannelKind.INBOX:
+                    self._senders.notifier(row)
 
     def stop(self, seconds: float = 5.0) -> None:
         """Begin nothing more, give back what has not begun, record what has been sent."""

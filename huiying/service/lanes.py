@@ -37,7 +37,16 @@ class _Lane(Generic[T]):
     widest: int
     items: list[tuple[int, int, T]] = field(default_factory=list)
     busy: int = 0
+    was_long: bool = False
     seconds: deque[float] = field(default_factory=lambda: deque(maxlen=_SAMPLES))
+
+    def ran_low(self) -> bool:
+        """True once when a lane that had a long queue has little left: more should be fetched before it runs dry."""
+        if not self.was_long or len(self.items) > self.places:
+            self.was_long = self.was_long or len(self.items) > 2 * self.places
+            return False
+        self.was_long = False
+        return True
 
     def wanted(self) -> int:
         """Threads it could use now."""
@@ -216,7 +225,7 @@ class Lanes(Generic[T]):
             lane.grow(self._most)
             if lane.places != before:
                 self._staff()
-            low = len(lane.items) == lane.places // 2
+            low = lane.ran_low()
         if low and self._on_low is not None:
             self._on_low()
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 import sqlalchemy as sa
@@ -454,3 +454,16 @@ def sweep_ledger(tx: Tx, before: datetime) -> None:
     """Forget sendings that no window sees any more, and those that a set-back clock left in the future."""
     ledger = t.channel_send.c
     tx.run(t.channel_send.delete().where(sa.or_(ledger.sent_at < before, ledger.sent_at > tx.now)))
+
+
+def rehearse(tx: Tx) -> None:
+    """Run every frequent statement once on nothing, so that the first due action finds them compiled."""
+    long_ago = datetime(1970, 1, 1, tzinfo=UTC)
+    outlook(tx)
+    due_actions(tx, long_ago, 1)
+    next_pending_of(tx, [0], tx.now)
+    tx.run(_FINISH, [{"key": 0, "new_state": "", "at": tx.now, "new_mode": "", "new_owner": "", "new_history": ""}])
+    claimed_still(tx, ["-"])
+    nothing = {"key": "-", "held_token": -1, "new_state": "", "new_visible_at": tx.now, "new_attempts": 0}
+    nothing |= {"new_outcome": "", "new_reason": "", "new_provider_id": "", "new_sent_at": None, "new_detail": {}}
+    tx.run(_RECORD, [nothing])

@@ -1,0 +1,223 @@
+"""What is measured, and against what. Every contest gives rows for one table; ratios are against the row named first."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import psutil
+
+from tests.bench.arena import Hook, Progress, Result, folder, hook, ours, run_role, running, simple
+from tests.bench.durable_postgres import durable_server, fresh_database
+
+
+@dataclass
+class Table:
+    """Rows of texts under a title; ``notes`` say what was promised and whether it was kept."""
+
+    title: str
+    head: tuple[str, ...]
+    rows: list[tuple[str, ...]] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+
+@dataclass
+class Setting:
+    """How large, how often, and who reports."""
+
+    progress: Progress
+    scale: float = 1.0
+    rounds: int = 1
+
+    def count(self, number: int) -> int:
+        """A size, smaller when only the way is to be tried."""
+        return max(20, int(number * self.scale))
+
+
+def _best(setting: Setting, name: str, run: Callable[[], Result]) -> Result:
+    """The best of the rounds: what the machine does meanwhile only ever makes things slower."""
+    results = []
+    for turn in range(setting.rounds):
+        setting.progress.say(f"{name} ({turn + 1}/{setting.rounds})")
+        results.append(run())
+    return min(results, key=lambda result: (result.count - result.distinct, result.drained))
+
+
+def _kept(condition: bool, text: str) -> str:
+    return f"{'kept  ' if condition else 'MISSED'}  {text}"
+
+
+@contextmanager
+def _databases() -> Iterator[Callable[[], str]]:
+    with durable_server() as server:
+        numbers = iter(range(1000))
+        yield lambda: fresh_database(server, f"bench{next(numbers)}")
+
+
+# -- lateness ----------------------------------------------------------------------------------------------------------
+
+
+def spread(setting: Setting) -> Table:
+    """Fifty a second, evenly: how late a message is in the receiver's hand, durable claim included."""
+    table = Table(
+        "spread: 50/s, from due to the receiver's hand",
+        ("contestant", "p50 ms", "p90 ms", "p99 ms", "max ms", "p99 / bare", "lost", "twice"),
+    )
+    plan = {"count": setting.count(300), "gap": 0.02, "connections": 16}
+    with hook() as receiver, _databases() as database:
+        entries: list[tuple[str, Callable[[], Result]]] = [
+            ("bare aiohttp", lambda: simple("bare", "bare", receiver, plan, 2.0)),
+            ("APScheduler + SQLite store", lambda: simple("aps", "apscheduler", receiver, plan, _aps_lead(plan))),
+            ("ours, SQLite", lambda: ours("ours", receiver, plan, lead=1.5)),
+            ("ours, PostgreSQL", lambda: ours("ours pg", receiver, plan, database=database(), lead=1.5)),
+        ]
+        results = [(name, _calmest(setting, name, run)) for name, run in entries]
+    reference = results[0][1].late_ms(0.99)
+    for name, result in results:
+        late = [f"{result.late_ms(share):.1f}" for share in (0.5, 0.9, 0.99, 1.0)]
+        ratio = f"{result.late_ms(0.99) / reference:.1f}"
+        table.rows.append((name, *late, ratio, str(result.count - result.distinct), str(result.copies)))
+    ours_p99 = results[2][1].late_ms(0.99)
+    table.notes.append(_kept(ours_p99 <= 10, f"p99 of ours on SQLite ≤ 10 ms: {ours_p99:.1f} ms"))
+    return table
+
+
+def _calmest(setting: Setting, name: str, run: Callable[[], Result]) -> Result:
+    results = []
+    for turn in range(setting.rounds):
+        setting.progress.say(f"spread: {name} ({turn + 1}/{setting.rounds})")
+        results.append(run())
+    return min(results, key=lambda result: result.late_ms(0.99))
+
+
+def _aps_lead(plan: dict[str, Any]) -> float:
+    """APScheduler writes its jobs one by one; they must be there before the first is due."""
+    return 4.0 + float(plan["count"]) / 50
+
+
+# -- everything at once ------------------------------------------------------------------------------------------------
+
+
+def storm(setting: Setting) -> Table:
+    """A thousand due in the same second, sixteen connections."""
+    count = setting.count(1000)
+    table = Table(
+        f"storm: {count} due in the same second, 16 connections, signed webhook",
+        ("contestant", "drained s", "per s", "cpu ms each", "p99 ms", "time / bare", "time / APS", "lost", "twice"),
+    )
+    plan = {"count": count, "connections": 16}
+    with hook() as receiver, _databases() as database:
+        entries: list[tuple[str, Callable[[], Result]]] = [
+            ("bare aiohttp", lambda: simple("bare", "bare", receiver, plan, 2.0)),
+            ("APScheduler + SQLite store", lambda: simple("aps", "apscheduler", receiver, plan, _aps_lead(plan))),
+            ("ours, SQLite", lambda: ours("ours", receiver, plan, lead=1.5)),
+            ("ours, SQLite, two senders", lambda: ours("ours 2", receiver, plan, workers=2, lead=1.5)),
+            ("ours, PostgreSQL", lambda: ours("ours pg", receiver, plan, database=database(), lead=1.5)),
+        ]
+        results = [(name, _best(setting, f"storm: {name}", run)) for name, run in entries]
+    bare, stored = results[0][1].drained, results[1][1].drained
+    _fill(table, results, lambda r: (f"{r.drained / bare:.2f}", f"{r.drained / stored:.2f}"))
+    mine = results[2][1].drained
+    table.notes.append(_kept(mine <= stored / 2, f"at most half of APScheduler's time: {mine / stored:.2f}"))
+    table.notes.append(f"aimed   near twice the bare client's time: {mine / bare:.2f}")
+    return table
+
+
+def _fill(table: Table, results: list[tuple[str, Result]], ratios: Callable[[Result], tuple[str, ...]]) -> None:
+    for name, r in results:
+        row = (name, f"{r.drained:.2f}", f"{r.rate():.0f}", f"{r.cpu_ms():.2f}", f"{r.late_ms(0.99):.0f}")
+        table.rows.append((*row, *ratios(r), str(r.count - r.distinct), str(r.copies)))
+
+
+def flood(setting: Setting) -> Table:
+    """Ten thousand due at once, durable."""
+    return _many(setting, setting.count(10_000), 0.0)
+
+
+def slow(setting: Setting) -> Table:
+    """The same with a receiver that takes 0.3 s for every post."""
+    return _many(setting, setting.count(10_000), 0.3)
+
+
+def _many(setting: Setting, count: int, delay: float) -> Table:
+    name = "slow" if delay else "flood"
+    what = f", receiver takes {delay} s per post" if delay else ""
+    table = Table(
+        f"{name}: {count} due at once{what}",
+        ("contestant", "drained s", "per s", "cpu ms each", "p99 ms", "time / bare", "lost", "twice"),
+    )
+    plan = {"count": count, "connections": 256 if delay else 64, "patience": 180.0}
+    with hook(delay) as receiver:
+        bare = f"bare aiohttp, {plan['connections']} connections"
+        entries: list[tuple[str, Callable[[], Result]]] = [
+            (bare, lambda: simple("bare", "bare", receiver, plan, 3.0)),
+            ("ours, SQLite", lambda: ours("ours", receiver, plan, lead=2.0)),
+            ("ours, SQLite, two senders", lambda: ours("ours 2", receiver, plan, workers=2, lead=2.0)),
+        ]
+        results = [(name, _best(setting, f"{table.title}: {name}", run)) for name, run in entries]
+    reference = results[0][1].drained
+    _fill(table, results, lambda r: (f"{r.drained / reference:.2f}",))
+    one, two = results[1][1].rate(), results[2][1].rate()
+    table.notes.append(_kept(one >= 600, f"at least 600/s durable on SQLite: {one:.0f}/s"))
+    table.notes.append(f"aimed   1,000/s with a second sender process: {two:.0f}/s")
+    return table
+
+
+# -- a hundred thousand incidents --------------------------------------------------------------------------------------
+
+
+def start(setting: Setting) -> Table:
+    """An engine that starts on a large database claims its first overdue action at once and stays small."""
+    count = setting.count(100_000)
+    table = Table(
+        f"start: {count} open incidents with eight timed actions each",
+        ("what", "seconds", "MB resident"),
+    )
+    with hook() as receiver, folder() as path:
+        base = {"url": receiver.url, "folder": str(path), "database": f"sqlite:///{path}/huiying.db", "count": count}
+        setting.progress.say("start: writing the database")
+        run_role("create", base)
+        run_role("populate", base)
+        setting.progress.say("start: engine")
+        seconds, size = _first_overdue(receiver, base)
+        table.rows.append(("process start to the first overdue post", f"{seconds:.2f}", f"{size:.0f}"))
+        setting.progress.say("start: registering")
+        median = json.loads(run_role("register", base))["median"]
+        table.rows.append(("registering, median", f"{median:.4f}", ""))
+    table.notes.append(_kept(seconds <= 2, f"first overdue action ≤ 2 s after the start: {seconds:.2f} s"))
+    table.notes.append(_kept(size <= 150, f"≤ 150 MB resident: {size:.0f} MB"))
+    table.notes.append(_kept(median <= 0.02, f"registering ≤ 20 ms at the median: {1000 * median:.1f} ms"))
+    return table
+
+
+def _first_overdue(receiver: Hook, base: dict[str, Any]) -> tuple[float, float]:
+    receiver.reset()
+    began = time.time()
+    with running("worker", base) as process:
+        stats = receiver.wait_for(1, 60)
+        time.sleep(1.0)
+        size = psutil.Process(process.pid).memory_info().rss / 1e6
+    return stats["first_at"] - began, size
+
+
+CONTESTS: dict[str, Callable[[Setting], Table]] = {
+    "spread": spread,
+    "storm": storm,
+    "flood": flood,
+    "slow": slow,
+    "start": start,
+}
+
+
+def machine() -> str:
+    """What the figures were taken on."""
+    load = ", ".join(f"{value:.1f}" for value in psutil.getloadavg())
+    version = ".".join(map(str, sys.version_info[:3]))
+    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], check=False, capture_output=True, text=True).stdout
+    return f"{psutil.cpu_count()} cores, load {load}, Python {version}, commit {commit.strip() or 'unknown'}"
