@@ -22,7 +22,7 @@ Progress = Callable[[float, float], None]
 def install(app: typer.Typer) -> None:
     """Add these commands."""
     command(app, "serve")(serve)
-    command(app, "process", hidden=True)(process)
+    command(app, "process")(process)
     command(app, "doctor")(doctor)
     command(app, "watch")(watch)
     command(app, "inbox")(inbox)
@@ -69,8 +69,8 @@ def serve(
     )
 
 
-def process(name: Annotated[str, typer.Argument(help="web、engine、runner")]) -> None:
-    """One process of the product, as serve starts it."""
+def process(name: Annotated[str, typer.Argument(metavar="进程", help="web、engine 或 runner。")]) -> None:
+    """单独运行一个进程(web、engine、runner);多台机器时在另一台上运行 engine 可分担发送。"""
     from huiying import bootstrap
 
     processes = {"web": bootstrap.run_web, "engine": bootstrap.run_engine, "runner": bootstrap.run_runner}

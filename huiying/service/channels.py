@@ -40,18 +40,16 @@ INBOX_ID = "inbox"
 _OPEN_KEYS = frozenset(
     {
         "allow_cidrs",
-        "at_all",
         "ca_bundle",
+        "domain",
+        "format",
         "from",
-        "helo",
+        "from_name",
         "host",
         "per_minute",
         "per_second",
         "port",
-        "reply_to",
-        "starttls",
         "tls",
-        "use_env_proxy",
         "username",
     }
 )
@@ -241,7 +239,7 @@ def _hint(services: Services, key: str, value: str) -> str:
     """What may be said of a hidden setting: where it comes from, or which host an address names."""
     if not value.startswith("enc:"):
         return value
-    if key != "url":
+    if not key.endswith("url"):
         return "已设置"
     try:
         parts = urlsplit(services.sealer.open(value))
