@@ -226,10 +226,12 @@ def _away(channel: Any | None, now: datetime) -> str:
 
 
 def _wait_for_channel(sources: Sources, rows: Sequence[Any]) -> None:
-    """No other way: it waits until the channel is back, and is looked at again within a minute where it is disabled."""
+    """No other way: it waits until the channel is back; without a parking to wait for it is looked at in a minute."""
+    now = sources.tx.now
     for row in rows:
         channel = sources.channels.get(row.channel_id)
-        until = sources.tx.now + timedelta(minutes=1) if channel is None else channel.parked_until
+        parked = None if channel is None else channel.parked_until
+        until = parked if parked is not None and parked > now else now + timedelta(minutes=1)
         outbox.release(sources.tx, [(row.notice_no, row.token, until)])
         outbox.postpone(sources.tx, [row.notice_no], until)
 

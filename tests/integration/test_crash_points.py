@@ -24,6 +24,7 @@ import sqlalchemy as sa
 from flows import prefect_server
 from huiying import crash
 from huiying.service import incidents
+from huiying.service.claims import MOST_LOST
 from huiying.service.services import Services
 from huiying.store import tables as t
 from tests.flow_stage import PrefectServer
@@ -93,6 +94,7 @@ def visits(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Futur
             made[name] = pool.submit(_visit_engine, nursery, _copy(template, folder / name), name)
         for name in REGISTRAR:
             made[name] = pool.submit(_visit_registrar, nursery, _copy(template, folder / name), name)
+        made["poison"] = pool.submit(_visit_poison, nursery, _copy(template, folder / "poison"))
         yield made
         for visit in made.values():
             visit.cancel()
@@ -174,6 +176,30 @@ def _visit_registrar(nursery: Nursery, stage: Stage, name: str) -> Visit:
         code = registrar.wait(_PATIENCE)
         assert code == 0, registrar.said()
         visit.verdict = _end_well(stage, services, receiver, nursery.engine(stage))
+        services.store.close()
+    return visit
+
+
+def _visit_poison(nursery: Nursery, stage: Stage) -> Visit:
+    """The sender dies again and again over the same messages, which are overdue by then: no other way is left."""
+    with Receiver() as receiver:
+        services = stage.services()
+        _lead_to(services, receiver)
+        _register(services, 1)
+        time.sleep(_DUE_SECONDS + 0.5)
+        visit, engine = Visit(), nursery.engine(stage)
+        for _ in range(MOST_LOST):
+            _dies_at(engine, "send_before")
+            visit.died_at.append("send_before")
+        engine.start()
+        now = datetime.now(UTC)
+        other = incidents.register(services, OPERATOR, opinion("另一件", now, 3600.0), "other")["no"]
+        visit.notes["others go on"] = wait_until(
+            lambda: any(other in str(post.data["data"]["incident_no"]) for post in receiver.log.taken()), 20.0
+        )
+        time.sleep(1.0)
+        visit.notes["failed looks"] = engine.output.read_text(encoding="utf-8").count("a look failed")
+        engine.end()
         services.store.close()
     return visit
 
@@ -268,6 +294,13 @@ def test_the_registrar_dies_and_the_incident_is_there_completely_or_not_at_all(
     # What was asked is repeated under its key: two incidents in all, each acknowledged once.
     assert visit.verdict.figures["incidents"] == 2
     assert visit.verdict.figures["acknowledged"] == 2
+
+
+def test_messages_over_which_the_sender_dies_again_and_again_do_not_hold_up_the_others(
+    visited: Callable[[str], Visit],
+):
+    visit = visited("poison")
+    assert visit.notes == {"others go on": True, "failed looks": 0}
 
 
 @pytest.mark.parametrize("name", RUNNER)
