@@ -34,7 +34,7 @@ class Entry:
 
     module: str
     calm: bool = False
-    ci_seconds: int = 150
+    ci_seconds: int = 240
     long_seconds: int = 7200
 
 
@@ -43,6 +43,14 @@ TRIALS = {
     "kill_storm_postgres": Entry("kill_storm"),
     "power_cut": Entry("power_cut"),
     "time_zones": Entry("time_zones"),
+    "restart": Entry("restart"),
+    "outage": Entry("outage"),
+    "fifty": Entry("fifty"),
+    "clock_steps": Entry("clock_steps", calm=True),
+    "write_lock": Entry("write_lock", calm=True),
+    "full_disk": Entry("full_disk", calm=True),
+    "stopped_sender": Entry("stopped_sender", calm=True),
+    "hanging_channel": Entry("hanging_channel", calm=True),
 }
 
 

@@ -314,6 +314,11 @@ def _judge_copies(log: Log, bounds: Bounds, verdict: Verdict) -> None:
     verdict.blame(f"more than {bounds.copies} copies", (no for no, count in copies.items() if count > bounds.copies))
 
 
+def judge_copies_alone(log: Log, verdict: Verdict) -> None:
+    """Where nothing was killed and nothing failed, every message came once."""
+    verdict.blame("message received twice", (no for no, count in log.copies().items() if count > 1))
+
+
 def judge_database(stage: Stage, services: Services, verdict: Verdict) -> None:
     """The file is sound and the chain is whole."""
     if stage.is_sqlite:
