@@ -212,13 +212,13 @@ def verify_archive(archive: Archive, counting: Counting = _plainly) -> Verdict:
     manifest = archive.manifest
     verdict: Verdict | None = None
     for member in manifest.members:
-        rows = counting(archive.rows(member))
-        if member.shape.name == "audit":
-            verdict = check(_entries(member, rows), manifest.head)
-        elif member.shape.name == "audit_head":
-            _check_head(manifest, member, list(rows))
-        for _ in rows:  # the rest after a bad entry, so that damage is told from tampering
-            pass
+        with closing(archive.rows(member)) as plain, closing(counting(plain)) as rows:
+            if member.shape.name == "audit":
+                verdict = check(_entries(member, rows), manifest.head)
+            elif member.shape.name == "audit_head":
+                _check_head(manifest, member, list(rows))
+            for _ in rows:  # the rest after a bad entry, so that damage is told from tampering
+                pass
     if verdict is None or manifest.member("audit_head") is None:
         raise damaged("缺少审计记录。")
     return verdict
@@ -309,7 +309,8 @@ def _load(conn: Connection, archive: Archive, meter: _Meter) -> None:
         member = manifest.member(shape.name)
         if member is None or sorted(member.shape.columns) != sorted(shape.columns):
             raise damaged(f"表 {shape.name} 缺失或列不符。")
-        dump.load_rows(conn, member.shape, meter.count(archive.rows(member)))
+        with closing(archive.rows(member)) as rows:
+            dump.load_rows(conn, member.shape, meter.count(rows))
         if dump.count_rows(conn, shape.name) != member.rows:
             raise damaged(f"表 {shape.name} 装入的行数不符。")
     if len(found) != len(manifest.members):

@@ -44,6 +44,14 @@ def target(request: pytest.FixtureRequest, tmp_path: Path, clock: FakeClock) -> 
     made.close()
 
 
+@pytest.fixture
+def empty(tmp_path: Path, clock: FakeClock) -> Iterator[Store]:
+    """An SQLite file in which nothing has been created yet."""
+    made = Store(open_engine(f"sqlite:///{tmp_path / 'empty.db'}"), clock, fixed_clock=True)
+    yield made
+    made.close()
+
+
 def _contents(store: Store, without: frozenset[str] = frozenset()) -> dict[str, list[Any]]:
     with store.reading() as tx:
         return contents(tx.conn, without)
@@ -93,22 +101,22 @@ def _another(tx: Tx, table: sa.Table) -> dict[str, Any]:
     return values
 
 
-def test_a_restored_store_still_refuses_to_change_the_past(store: Store, target: Store, tmp_path: Path):
+def test_a_restored_store_still_refuses_to_change_the_past(store: Store, empty: Store, tmp_path: Path):
     fill(store)
-    restore(backup(store, tmp_path / "b.zip").path, target)
+    restore(backup(store, tmp_path / "b.zip").path, empty)
 
     def change() -> None:
-        with target.transaction("insider") as tx:
+        with empty.transaction("insider") as tx:
             tx.run(audit.delete())
 
     with pytest.raises(sa.exc.IntegrityError, match="只增不改"):
         change()
 
 
-def test_nothing_leaves_after_a_restore(store: Store, target: Store, tmp_path: Path, clock: FakeClock):
+def test_nothing_leaves_after_a_restore(store: Store, empty: Store, tmp_path: Path, clock: FakeClock):
     fill(store)
-    restore(backup(store, tmp_path / "b.zip").path, target)
-    with target.reading() as tx:
+    restore(backup(store, tmp_path / "b.zip").path, empty)
+    with empty.reading() as tx:
         held = tx.one(sa.select(setting).where(setting.c.key == "dispatch_held"))
         assert is_held(tx)
     assert held is not None
@@ -116,26 +124,26 @@ def test_nothing_leaves_after_a_restore(store: Store, target: Store, tmp_path: P
     assert held.updated_at == clock()
 
 
-def test_no_number_of_the_day_is_given_out_twice(store: Store, target: Store, tmp_path: Path):
+def test_no_number_of_the_day_is_given_out_twice(store: Store, empty: Store, tmp_path: Path):
     with store.transaction("x") as tx:
         allot_numbers(tx, 3)
     made = backup(store, tmp_path / "b.zip")
     with store.transaction("x") as tx:
         after_the_backup = allot_numbers(tx, 20)
-    restore(made.path, target)
-    with target.transaction("x") as tx:
+    restore(made.path, empty)
+    with empty.transaction("x") as tx:
         afresh = allot_numbers(tx, 20)
     assert not set(after_the_backup) & set(afresh)
     assert afresh[0] == "N-20250602-50004"
 
 
-def test_an_empty_store_is_backed_up_as_well(store: Store, target: Store, tmp_path: Path):
-    restore(backup(store, tmp_path / "b.zip").path, target)
-    assert verify(target).count == 1
+def test_an_empty_store_is_backed_up_as_well(store: Store, empty: Store, tmp_path: Path):
+    restore(backup(store, tmp_path / "b.zip").path, empty)
+    assert verify(empty).count == 1
 
 
 # -- while the system runs ---------------------------------------------------------------------------------------------
-def test_a_backup_is_one_moment_of_a_system_that_writes(store: Store, target: Store, tmp_path: Path):
+def test_a_backup_is_one_moment_of_a_system_that_writes(store: Store, empty: Store, tmp_path: Path):
     fill(store)
     stop = threading.Event()
     written = [0]
@@ -158,8 +166,8 @@ def test_a_backup_is_one_moment_of_a_system_that_writes(store: Store, target: St
         stop.set()
         thread.join()
     assert written[0] > 20
-    restore(files[-1], target)
-    with target.reading() as tx:
+    restore(files[-1], empty)
+    with empty.reading() as tx:
         units = {row.id for row in tx.all(sa.select(unit.c.id).where(unit.c.id.like("w%")))}
         counters = {row.name for row in tx.all(sa.select(counter.c.name).where(counter.c.name.like("w%")))}
         subjects = {row.subject for row in tx.all(sa.select(audit.c.subject).where(audit.c.action == "unit.added"))}
@@ -213,7 +221,7 @@ def test_a_full_disk_leaves_no_half_backup(sqlite_store: Store, tmp_path: Path, 
 
 
 def test_a_broken_chain_is_backed_up_loudly_and_restored_only_on_demand(
-    sqlite_store: Store, target: Store, tmp_path: Path
+    sqlite_store: Store, empty: Store, tmp_path: Path
 ):
     fill(sqlite_store)
     with sqlite_store.engine.connect() as conn:
@@ -223,9 +231,9 @@ def test_a_broken_chain_is_backed_up_loudly_and_restored_only_on_demand(
     assert made.message.startswith("备份已写成,但审计链有误")
     assert made.verdict.first_bad == 2
     with pytest.raises(Refused, match="审计链有误。第 2 条"):
-        restore(made.path, target)
-    assert not restore(made.path, target, force=True).verdict.ok
-    assert verify(target).first_bad == 2
+        restore(made.path, empty)
+    assert not restore(made.path, empty, force=True).verdict.ok
+    assert verify(empty).first_bad == 2
 
 
 # -- into what ---------------------------------------------------------------------------------------------------------
@@ -325,14 +333,6 @@ def good(tmp_path_factory: pytest.TempPathFactory) -> Path:
         return backup(store, folder / "good.zip").path
     finally:
         store.close()
-
-
-@pytest.fixture
-def empty(tmp_path: Path, clock: FakeClock) -> Iterator[Store]:
-    """An SQLite file in which nothing has been created yet."""
-    made = Store(open_engine(f"sqlite:///{tmp_path / 'empty.db'}"), clock, fixed_clock=True)
-    yield made
-    made.close()
 
 
 def _refused(path: Path, store: Store) -> str:

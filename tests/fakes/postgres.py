@@ -34,7 +34,8 @@ _SETTINGS = {
     "max_connections": "200",
     "shared_buffers": "64MB",
     "timezone": "UTC",
-    "log_min_messages": "fatal",
+    "log_min_messages": "log",
+    "log_checkpoints": "off",
 }
 _LONGEST_BASE = 50  # a socket's path may have about 100 bytes
 _PATIENCE = 60.0
@@ -166,15 +167,15 @@ def _ready(folder: Path) -> bool:
 def start(folder: Path, owner: int) -> int:
     """Start a guarded server in the folder and wait until it answers; gives the guard's process id."""
     folder.mkdir(mode=0o755, exist_ok=True)
-    notes = (folder / "guard.log").open("wb")
-    process = subprocess.Popen(
-        [sys.executable, "-m", "tests.fakes.postgres", str(folder), str(owner)],
-        cwd=Path(__file__).parents[2],
-        stdin=subprocess.DEVNULL,
-        stdout=notes,
-        stderr=notes,
-        start_new_session=True,
-    )
+    with (folder / "guard.log").open("wb") as notes:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "tests.fakes.postgres", str(folder), str(owner)],
+            cwd=Path(__file__).parents[2],
+            stdin=subprocess.DEVNULL,
+            stdout=notes,
+            stderr=notes,
+            start_new_session=True,
+        )
     deadline = time.monotonic() + _PATIENCE
     while not _ready(folder):
         if process.poll() is not None or time.monotonic() > deadline:
