@@ -120,7 +120,7 @@ class _Course:
     since: datetime
     credit_before: datetime | None
     provisional: bool
-    from_correction: bool
+    by_regrade: bool
     rank: int
     ended_at: datetime | None = None
     ended_as: ClockState | None = None
@@ -153,14 +153,15 @@ def _enter(rule: ClockRule, regime: _Regime, previous: _Regime | None, facts: Fa
     correction = by_regrade and regime.basis is GradeBasis.CORRECTION
     if old is None or (old.provisional and old.ended_at is not None):
         line = None
-        if by_regrade:
+        if by_regrade and previous is not None and (regime.ungraded or regime.rank > previous.rank):
+            # What was published before the graver fact may or may not answer it: a reviewer says so.
             line = regime.effective_at if regime.basis is GradeBasis.WORSENED else regime.since
         anchor = _anchor_in(rule, regime, facts, previous)
-        return _Course(anchor, regime.since, line, regime.ungraded, correction, regime.rank)
+        return _Course(anchor, regime.since, line, regime.ungraded, by_regrade, regime.rank)
     if old.ended_at is not None or correction:
         anchor = _anchor_in(rule, regime, facts, previous)
         if anchor.at < old.anchor.at:
-            old = replace(old, anchor=anchor, since=regime.since, from_correction=correction or old.from_correction)
+            old = replace(old, anchor=anchor, since=regime.since, by_regrade=correction or old.by_regrade)
     rank = old.rank if regime.ungraded else regime.rank
     provisional = old.provisional and regime.ungraded
     return replace(old, provisional=provisional, rank=rank, ended_at=None, ended_as=None, ended_reason="")
@@ -237,7 +238,7 @@ def _attribution(facts: Facts, course: _Course, due_at: datetime, rule: ClockRul
         if known.at <= due_at:
             return Attribution.LATE_REGISTRATION
         return Attribution.LATE_REPORT if known.taken_from == TimeKind.NOTIFIED else Attribution.LATE_DETECTION
-    if course.from_correction and due_at < course.since:
+    if course.by_regrade and due_at < course.since:
         return Attribution.LATE_GRADING
     refused = any(
         (p.content_kind.is_repost or p.review is Review.REJECTED or p.withdrawn)
@@ -367,7 +368,7 @@ def _action_clocks(clocks: list[Clock], facts: Facts, now: datetime) -> list[Clo
                 due_at=due_at,
                 state=state,
                 binding=True,
-                anchor_field="first_known_at" if begin != course.since else "registered_at",
+                anchor_field=_action_anchor(begin, course, late_grading=late_grading),
                 anchor_stated=False,
                 on_receipt=False,
                 pack_id="",
@@ -378,6 +379,12 @@ def _action_clocks(clocks: list[Clock], facts: Facts, now: datetime) -> list[Clo
             )
         )
     return found
+
+
+def _action_anchor(begin: datetime, course: _Course, *, late_grading: bool) -> str:
+    if late_grading:
+        return "graded_at"
+    return "first_known_at" if begin != course.since else "registered_at"
 
 
 def _plain_clock(
@@ -550,6 +557,9 @@ def second_person_reasons(
         if later_due and was.state.is_open and now_is is not None and now_is.due_at > was.due_at and not first_grading:
             reasons.append(f"「{was.name}」的截止时间将被推后")
         reasons += _breach_reasons(was, now_is, first_grading=first_grading)
+        revived = now_is is not None and now_is.state.is_open and now_is.due_at > was.due_at
+        if was.state is ClockState.CANCELLED and was.was_breached and revived:
+            reasons.append(f"「{was.name}」曾在待定级期间超时,现将重新起算")
         taken_away = now_is is None or now_is.state in {ClockState.CANCELLED, ClockState.WAIVED}
         if was.state.is_open and taken_away and not first_grading:
             reasons.append(f"未完成的「{was.name}」将被取消")

@@ -189,6 +189,8 @@ def _known(facts: Facts) -> Anchoring:
     if not stated:
         return Anchoring(facts.registered_at, estimated=True, taken_from=TimeKind.REGISTERED)
     first = min(stated, key=lambda fact: fact.value)
+    if first.value > facts.registered_at:  # who registers knows, whatever is stated later
+        return Anchoring(facts.registered_at, estimated=False, taken_from=TimeKind.REGISTERED)
     return Anchoring(first.value, first.estimated, first.kind)
 
 

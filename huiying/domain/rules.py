@@ -211,4 +211,15 @@ def packs_in_force(packs: tuple[RulePack, ...], region_code: str, org_code: str,
         return bool(stem) and region_code.startswith(stem)
 
     chosen = [pack for pack in packs if binds(pack) and pack.in_force(on)]
+    chosen = [pack for pack in chosen if not any(_replaces(other, pack) for other in chosen)]
     return tuple(sorted(chosen, key=lambda pack: (pack.level != "national", pack.id)))
+
+
+def _replaces(newer: RulePack, older: RulePack) -> bool:
+    """A yearly document stays until the same body's next one comes into force."""
+    same_body = (newer.issuer, newer.jurisdiction_code, newer.level) == (
+        older.issuer,
+        older.jurisdiction_code,
+        older.level,
+    )
+    return newer.yearly and older.yearly and same_body and newer.effective_from > older.effective_from

@@ -101,6 +101,8 @@ def _transfer_feedback(change: Change, payload: dict[str, Any]) -> None:
     found = next((x for x in change.before.facts.transfers if x.key == payload["key"]), None)
     if found is None:
         raise NotFound(f"事项 {change.row.no} 没有编号为 {payload['key']} 的转办通知。")
+    if found.feedback_at is not None:
+        raise Refused(f"转办通知 {payload['key']} 已反馈过,未作任何改动。")
     _not_future(change, payload["at"])
     if found.due_at is not None and instant(payload["at"]) <= found.due_at < change.tx.now:
         change.reasons.append("转办通知反馈:按时反馈但逾期登记,须由第二人确认")

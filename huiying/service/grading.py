@@ -60,7 +60,7 @@ def _grade(change: Change, payload: dict[str, Any]) -> None:
     basis = _settle_basis(GradeBasis(payload["basis"]), (now_kind, now_severity), (kind, severity))
     effective = payload["effective_at"] or rfc3339(change.tx.now)
     _check_effective(change, instant(effective), basis, payload)
-    change.first_grading = now_kind is Kind.EMERGENCY and now_severity is None
+    change.first_grading = now_kind is Kind.EMERGENCY and now_severity is None and severity is not None
     change.note("grading", {**payload, "basis": str(basis), "effective_at": effective})
     roles = (*DESK, Role.SHIFT_LEADER)
     words = severity.zh + "突发事件" if severity else kind.zh + ("(待定级)" if becomes_emergency else "")
@@ -76,7 +76,7 @@ def _gravity(kind: Kind, severity: Severity | None) -> int:
 
 def _settle_basis(basis: GradeBasis, present: Grade, wanted: Grade) -> GradeBasis:
     """The officer says why; a first grading is always initial, a lower grade is always a downgrade."""
-    if present == (Kind.EMERGENCY, None):
+    if present == (Kind.EMERGENCY, None) and wanted[1] is not None:
         return GradeBasis.INITIAL
     rises = _gravity(*wanted) > _gravity(*present)
     if rises and basis not in {GradeBasis.CORRECTION, GradeBasis.WORSENED}:

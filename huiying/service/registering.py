@@ -40,6 +40,9 @@ from huiying.store import incidents as repo
 from huiying.store import tables as t
 from huiying.store.db import Tx
 
+#: Every time fact names its source; where nobody named one it is the word of whoever registered.
+STATED_BY_REGISTRAR = "登记人填报"
+
 
 def register(services: Services, actor: Actor, request: RegisterRequest, idempotency_key: str = "") -> dict[str, Any]:
     """Register an incident: its clocks, all their future actions and the audit entry in one transaction.
@@ -96,7 +99,7 @@ def time_value(kind: TimeKind, value: TimeInput) -> dict[str, Any]:
     return {
         "kind": str(kind),
         "value": rfc3339(to_precision(value.value, value.precision)),
-        "source": checked("source", value.source, 200, f"{kind.zh}的来源"),
+        "source": checked("source", value.source, 200, f"{kind.zh}的来源") or STATED_BY_REGISTRAR,
         "precision": value.precision,
         "estimated": value.estimated,
     }

@@ -38,6 +38,7 @@ _ANCHOR_ZH = {
     "severity_effective_at": "新情况出现时间",
     "assigned_at": "交办时间",
     "published_at": "上次发布时间",
+    "graded_at": "定级时间",
 }
 
 

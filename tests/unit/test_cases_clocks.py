@@ -247,6 +247,15 @@ def test_downgrading_cancels_what_is_pending_and_runs_48_hours_from_the_first_kn
     assert reasons(major(), facts, "2026-03-10 12:00")
 
 
+def test_a_breach_of_the_provisional_time_is_not_washed_away_by_grading_low_and_worsening():
+    """Each step is allowed alone; together they would start a run-out limit anew, so the last needs a second person."""
+    ungraded = incident(EMERGENCY, None, occurred="2026-03-10 08:00", registered="2026-03-10 08:10")
+    low = graded(ungraded, GENERAL, INITIAL, "2026-03-10 14:00")
+    high = graded(low, MAJOR, WORSENED, "2026-03-10 15:00")
+    assert table(high, "2026-03-10 15:00")["5h"] == "2026-03-10 20:00+08:00 running"
+    assert reasons(low, high, "2026-03-10 15:00")
+
+
 def test_downgrading_leaves_a_breach_and_what_was_satisfied():
     late = graded(major(), GENERAL, DOWNGRADE, "2026-03-10 14:00")
     assert table(late, "2026-03-10 14:00")["5h"] == "2026-03-10 13:00+08:00 breached"
@@ -278,7 +287,7 @@ def test_downgrading_needs_a_second_person_even_where_the_48_hours_are_due_first
         publication(RELEASE, "2026-03-10 09:00"),
     )
     after = graded(before, CONSIDERABLE, DOWNGRADE, "2026-03-10 10:00")
-    assert table(after, "2026-03-10 10:00")["48h"] == "2026-03-10 20:00+08:00 running"
+    assert table(after, "2026-03-10 10:00")["48h"] == "2026-03-10 20:00+08:00 satisfied"
     assert binding(after, "2026-03-10 10:00")["24h"].state == "cancelled"
     assert reasons(before, after, "2026-03-10 10:00")
 
@@ -486,7 +495,8 @@ def test_case_28_moving_the_48_hours_later_behind_an_earlier_clock_needs_a_secon
         EMERGENCY, None, occurred="2026-03-10 08:00", detected="2026-03-10 08:00", registered="2026-03-10 08:10"
     )
     after = restated(before, TimeKind.DETECTED, "2026-03-10 11:00")
-    assert table(after, "2026-03-10 12:00")["48h"] == "2026-03-12 11:00+08:00 running"
+    # Whoever registers knows: a detection stated later than the registration counts as the registration.
+    assert table(after, "2026-03-10 12:00")["48h"] == "2026-03-12 08:10+08:00 running"
     assert reasons(before, after, "2026-03-10 12:00")
 
 
