@@ -25,7 +25,7 @@ from prefect import flow, task
 from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State, TaskRun
 from prefect.context import FlowRunContext
-from prefect.states import Completed, Failed
+from prefect.states import Cancelled, Completed, Failed
 
 from config.secrets import mask
 from flows import sdk
@@ -82,6 +82,8 @@ class Work:
     ended: asyncio.Event = field(default_factory=asyncio.Event)
     expansion: Expansion | None = None
     account: Account | None = None
+    #: A step failed because of our store or our code, not because of Prefect.
+    stalled: bool = False
 
 
 _work: ContextVar[Work] = ContextVar("work")
@@ -104,7 +106,7 @@ async def _carry_out(action_id: int) -> State[Any]:
         await asyncio.sleep(max(0.0, work.start_at - monotonic()))
         await compose()
         if work.expansion is None or work.account is None:
-            return Completed(name="AlreadyHandled", message=await asyncio.to_thread(_why_not, work))
+            return Cancelled(name="已直接处理", message=await _aside(_why_not, work))
         crash_point("flow_after_expand")
         batches = _batches(work.account.deliveries)
         # A task that fails says so in Prefect; the outbox goes on, and so does the run.
@@ -116,7 +118,13 @@ async def _carry_out(action_id: int) -> State[Any]:
 
 
 def _make_flow(kind: EventKind) -> sdk.EventFlow:
-    @flow(name=kind.zh, description=f"事项节点：{kind.zh}", validate_parameters=False, persist_result=False)
+    @flow(
+        name=kind.zh,
+        description=f"事项节点：{kind.zh}",
+        validate_parameters=False,
+        persist_result=False,
+        result_storage=sdk.result_folder(),
+    )
     async def incident_event(
         action_id: int,
         incident_no: str,  # noqa: ARG001 - shown in Prefect, like the next two
@@ -336,10 +344,11 @@ async def record() -> State[Any]:
     return Completed(name="已登记", message=work.account.result)
 
 
-async def _aside(function: Callable[..., R], *arguments: object) -> R:
+async def _aside(function: Callable[..., R], work: Work, *arguments: object) -> R:
     """Do what waits (for the store, for a receiver) in a thread; a fault's own words stay in our log."""
     try:
-        return await asyncio.to_thread(function, *arguments)
+        return await asyncio.to_thread(function, work, *arguments)
     except Exception as fault:  # noqa: BLE001 - Prefect keeps what a step raises, whatever it is
+        work.stalled = True
         logger.error("flow step {} failed: {}", function.__name__, mask(repr(fault)))
         raise Stalled(type(fault).__name__) from None

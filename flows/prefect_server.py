@@ -38,6 +38,24 @@ _SILENT = {
     "PREFECT_LOGGING_COLORS": "false",
 }
 
+# We have no deployments, workers, schedules, pauses or automations; their services would only compete for the one writer
+# of an SQLite file. Storing every event costs 150 kB per flow run instead of 10 and doubles the time to close a run; task
+# runs are recorded without it.
+_LEAN = {
+    f"PREFECT_SERVER_SERVICES_{service}_ENABLED": "false"
+    for service in (
+        "CANCELLATION_CLEANUP",
+        "CLEANUP_RECONCILER",
+        "EVENT_PERSISTER",
+        "FOREMAN",
+        "LATE_RUNS",
+        "PAUSE_EXPIRATIONS",
+        "REPOSSESSOR",
+        "SCHEDULER",
+        "TRIGGERS",
+    )
+}
+
 
 def home(data_dir: Path) -> Path:
     """PREFECT_HOME: everything Prefect writes lies in here."""
@@ -85,6 +103,7 @@ def server_environment(
     """
     return {
         **_SILENT,
+        **_LEAN,
         "PREFECT_HOME": str(home(data_dir)),
         "PREFECT_SERVER_API_HOST": HOST,
         "PREFECT_SERVER_API_PORT": str(port),

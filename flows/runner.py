@@ -60,7 +60,8 @@ CLOSE_SECONDS = 4.0
 #: After this a run that only waits (for a slow receiver) no longer keeps the next one from starting.
 PATIENT_SECONDS = 2.0
 MOST_OPEN = 8
-STOP_SECONDS = 2.0
+STOP_SECONDS = 1.8
+_DRAIN_SECONDS = 0.4
 _HEALTH_EVERY = 2.0
 _QUIET = timedelta(seconds=2)
 _BEAT_EVERY = 1.0
@@ -92,7 +93,10 @@ class Run:
 
     work: Work
     flow_run_id: UUID | None = None
-    completed: bool = False
+    closed: bool = False
+
+    def note_id(self, flow_run_id: UUID) -> None:
+        self.flow_run_id = flow_run_id
 
 
 @dataclass
@@ -127,6 +131,8 @@ class Runner:
         self._open: set[int] = set()
         self._tasks: set[asyncio.Task[Any]] = set()
         self._attending: set[asyncio.Task[None]] = set()
+        #: Calls into Prefect, those included that were left behind and have not come back yet.
+        self._passages: set[asyncio.Task[None]] = set()
         self._quiet = False
         self._taken_up = False
 
@@ -152,20 +158,20 @@ class Runner:
             await self._end()
             for task in loops:
                 task.cancel()
+            await asyncio.wait(loops, timeout=0.2)
         self._threads.close()
 
     def stop(self) -> None:
         """End soon; may be called from any thread."""
-        with contextlib.suppress(RuntimeError):  # the loop has ended by itself
+        with contextlib.suppress(AttributeError, RuntimeError):  # the loop has not begun or has ended
             self._loop.call_soon_threadsafe(self._stopping.set)
 
     async def _end(self) -> None:
         """Promise nothing more, and let what has begun send and record."""
-        self._beat_now.set()
-        if self._attending:
-            await asyncio.wait(self._attending, timeout=STOP_SECONDS)
+        farewell = self._keep(self._in(self._threads.beat, self._write_beat, False))  # noqa: FBT003 - not healthy
+        await asyncio.wait([farewell, *self._attending], timeout=STOP_SECONDS)
 
-    def _keep(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+    def _keep(self, work: Coroutine[Any, Any, R]) -> asyncio.Task[R]:
         """Start a task that nobody waits for."""
         task = self._loop.create_task(work)
         self._tasks.add(task)
@@ -254,11 +260,13 @@ class Runner:
         run = Run(work)
         self._open.add(account.action_id)
         passage = self._keep(self._pass(account, run))
+        self._passages.add(passage)
+        passage.add_done_callback(self._passages.discard)
         try:
             in_time = await self._see_through(passage, work, slot)
         finally:
             self._open.discard(account.action_id)
-        self._note(succeeded=in_time and run.completed)
+        self._note(succeeded=in_time and (run.closed or work.stalled))
         if work.expansion is not None:
             await self._settle(run)
 
@@ -288,18 +296,13 @@ class Runner:
     async def _pass(self, account: Account, run: Run) -> None:
         """Through Prefect, from the creation of the run to its final state; its faults end here."""
         incident_events.give(run.work)
-        flow = FLOWS[account.kind]
         try:
             flow_id = await self._flow_id(account.kind)
-            created = await sdk.create_run(
-                self._client, flow_id, account.key, account.name, account.tags, account.parameters
-            )
-            if created is None:  # another node's runner, or a former life of ours
-                run.completed = True
-                return
-            run.flow_run_id = created.id
-            state = await sdk.run(flow, created, account.parameters)
-            run.completed = state.is_completed() or _is_our_own_fault(state)
+            order = sdk.Order(flow_id, account.key, account.name, account.tags, account.parameters)
+            state = await sdk.run(FLOWS[account.kind], order, run.note_id)
+            run.closed = state.is_completed() or state.is_cancelled()
+        except sdk.AlreadyMade:  # by another node's runner, or in a former life of ours
+            run.closed = True
         except Exception as fault:  # noqa: BLE001 - whatever Prefect raises says only that Prefect failed
             self._flow_ids.clear()  # its database may be another one now
             logger.warning("Prefect failed for action {}: {}", account.action_id, type(fault).__name__)
@@ -311,7 +314,7 @@ class Runner:
 
     async def _settle(self, run: Run) -> None:
         """Note the flow run of an event that was claimed; without a closed one its history is owed."""
-        done = str(run.flow_run_id) if run.completed and run.flow_run_id else None
+        done = str(run.flow_run_id) if run.closed and run.flow_run_id else None
         try:
             await asyncio.to_thread(self._write_settled, run.work.action_id, done)
         except Unavailable as error:
@@ -375,7 +378,7 @@ class Runner:
         if not self._taken_up:
             await self._in(self._threads.reconcile, self._reconciler.take_up, self.hand)
             self._taken_up = True
-        if self._breaker.closed and self._quiet and not self._open and not self._waiting:
+        if self._breaker.closed and self._quiet and not self._passages and not self._waiting:
             await self._in(self._threads.reconcile, self._reconciler.step, self.hand.actor)
         return self._pace
 
@@ -416,11 +419,6 @@ async def _first(seconds: float | None, *tasks: asyncio.Task[Any]) -> None:
     await asyncio.wait(tasks, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
 
 
-def _is_our_own_fault(state: Any) -> bool:
-    """A run that failed because of our store was still closed by Prefect."""
-    return bool(state.is_failed())
-
-
 def on_postgresql(settings: Settings) -> bool:
     """Where Prefect keeps its history decides how much it can take."""
     return bool(settings.prefect_database_url)
@@ -446,7 +444,8 @@ def main(services: Services) -> None:
     thread.start()
     code = ends.get()
     runner.stop()
-    thread.join(STOP_SECONDS + 0.5)
+    thread.join(STOP_SECONDS + 0.4)
+    sdk.drain(_DRAIN_SECONDS)
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(code)
