@@ -45,15 +45,18 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix=PREFIX, extra="forbid", frozen=True, validate_default=True)
 
     data_dir: Path = Field(default_factory=default_data_dir)
-    database_url: str = Field(default="", description="SQLAlchemy 地址;留空为数据目录中的 SQLite 文件")
+    database_url: str = Field(default="", repr=False, description="SQLAlchemy 地址;留空为数据目录中的 SQLite 文件")
     host: str = "127.0.0.1"
     port: _Port = 8765
     public_url: str = Field(
         default="", description="手机和外部系统访问本系统的地址,签收链接以此开头;留空则消息不带链接"
     )
+    trusted_proxies: str = Field(
+        default="127.0.0.1", description="在本系统前面的代理的地址,逗号分隔;其转述的来访地址可信"
+    )
     prefect_enabled: bool = True
     prefect_port: _Port = 4210
-    prefect_database_url: str = ""
+    prefect_database_url: str = Field(default="", repr=False)
     node: str = Field(default_factory=_default_node, pattern=r"^[A-Za-z0-9.-]{1,40}$")
     allow_loopback_channels: bool = Field(default=False, description="允许渠道指向本机地址,仅供试验")
     digest_after_minutes: Annotated[int, Field(ge=1, le=1440)] = 10

@@ -29,8 +29,10 @@ from huiying.web.guard import Throttle
 router = APIRouter(include_in_schema=False)
 
 _TEMPLATES = Path(__file__).parent / "templates"
-#: A person opens a link a few times; whoever tries addresses needs many.
-_LOOKS, _MISSES, _PRESSES = Throttle(120), Throttle(20), Throttle(20)
+#: A person opens a link a few times; whoever tries addresses needs many. Counted by link where there is one, so that an
+#: office behind one address is not shut out by its own storm, and by caller where there is none.
+_LOOKS, _PRESSES, _MISSES = Throttle(60), Throttle(20), Throttle(20)
+_LONGEST_KEY = 64
 _TOO_MANY = "操作过于频繁,请一分钟后再试。"
 _FOREIGN = "签收须在本页面上进行,未签收。请从消息中的链接打开后再试。"
 
@@ -38,7 +40,7 @@ _FOREIGN = "签收须在本页面上进行,未签收。请从消息中的链接�
 @router.get("/a/{token}")
 def show(services: House, token: str, request: Request) -> Response:
     """The page; nothing is changed, whoever asks."""
-    if not _LOOKS.allows(client_of(request)):
+    if not _LOOKS.allows(token[:_LONGEST_KEY]):
         return _page(services, 429, fault=_TOO_MANY)
     return _look(services, token, request)
 
@@ -46,7 +48,7 @@ def show(services: House, token: str, request: Request) -> Response:
 @router.post("/a/{token}")
 def press(services: House, token: str, request: Request, person: Annotated[str, Form(max_length=64)] = "") -> Response:
     """The button; then back to the page, so that a reload does not press it again."""
-    if not _PRESSES.allows(client_of(request)):
+    if not _PRESSES.allows(token[:_LONGEST_KEY]):
         return _page(services, 429, fault=_TOO_MANY)
     if not _from_our_page(request):
         return _page(services, 403, fault=_FOREIGN)
@@ -115,6 +117,7 @@ def _page(services: Services, status: int, *, link: AckLink | None = None, fault
         "Referrer-Policy": "no-referrer",
         "X-Robots-Tag": "noindex, nofollow",
         "Cache-Control": "no-store",
+        **({"Retry-After": "60"} if status == 429 else {}),
     }
     return HTMLResponse(html, status, headers)
 

@@ -32,6 +32,7 @@ _TITLES = {
     "method_not_allowed": "不支持这种请求方法",
     "internal": "系统内部出错",
 }
+_RETRY_AFTER = {429: "60", 503: "5"}
 _BY_STATUS = {
     400: ("bad_request", "请求无法读取,请检查格式。"),
     404: ("not_found", "没有这个地址。"),
@@ -101,8 +102,8 @@ def _refusal(_request: Request, error: Exception) -> JSONResponse:
     headers = {}
     if isinstance(error, NotAuthenticated):
         headers["WWW-Authenticate"] = 'Bearer realm="huiying"'
-    if error.status == 503:
-        headers["Retry-After"] = "5"
+    if error.status in _RETRY_AFTER:
+        headers["Retry-After"] = _RETRY_AFTER[error.status]
     field = error.field if isinstance(error, InvalidInput) else ""
     return problem(
         error.status, error.code, error.message, headers=headers, field=clean(str(field)), **_safe(error.details)

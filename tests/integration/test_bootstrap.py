@@ -1,0 +1,132 @@
+"""The wiring: a data directory is prepared once, whoever comes, on either database."""
+
+from __future__ import annotations
+
+import stat
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+
+from config.settings import Settings, load_settings
+from huiying import bootstrap
+from huiying.domain.errors import Refused
+from huiying.service.services import Services
+from huiying.store import tables as t
+from huiying.store.schema import VERSION_TABLE
+from tests.fakes.house import cheap_passwords
+
+__all__ = ["cheap_passwords"]
+
+pytestmark = pytest.mark.usefixtures("cheap_passwords")
+
+
+@pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)])
+def settings(request: pytest.FixtureRequest, tmp_path: Path) -> Settings:
+    url = request.getfixturevalue("pg_empty_url") if request.param == "postgres" else None
+    return load_settings(data_dir=tmp_path / "data", node="test", database_url=url)
+
+
+def counts(services: Services) -> tuple[int, int, int]:
+    with services.store.reading() as tx:
+        return tuple(  # type: ignore[return-value]
+            int(tx.value(sa.select(sa.func.count()).select_from(table)))
+            for table in (t.unit, t.pack, t.one_time_password)
+        )
+
+
+def test_several_first_starts_at_once_prepare_one_system(settings: Settings):
+    with ThreadPoolExecutor(4) as pool:
+        made = list(pool.map(lambda _: bootstrap.build(settings), range(4)))
+    assert {services.server_key for services in made} == {made[0].server_key}
+    assert made[0].sealer.open(made[3].sealer.seal("x")) == "x"
+    units, packs, passwords = counts(made[0])
+    assert (units, passwords) == (1, 1)
+    assert packs == 7
+    for services in made:
+        services.store.close()
+
+
+def test_coming_again_changes_nothing(settings: Settings):
+    first = bootstrap.build(settings)
+    with first.store.reading() as tx:
+        entries = tx.value(sa.select(sa.func.count()).select_from(t.audit))
+    first.store.close()
+    password = (settings.data_dir / "first-password").read_text()
+    again = bootstrap.build(settings)
+    with again.store.reading() as tx:
+        assert tx.value(sa.select(sa.func.count()).select_from(t.audit)) == entries
+    again.store.close()
+    assert (settings.data_dir / "first-password").read_text() == password
+    child = bootstrap.build(settings, prepare=False)
+    child.store.close()
+
+
+def test_everything_in_the_data_directory_is_its_owners_alone(tmp_path: Path):
+    services = bootstrap.build(load_settings(data_dir=tmp_path / "data"))
+    services.store.close()
+    assert stat.S_IMODE((tmp_path / "data").stat().st_mode) == 0o700
+    for name in ("secret.key", "server.key", "first-password", "huiying.db"):
+        assert stat.S_IMODE((tmp_path / "data" / name).stat().st_mode) == 0o600, name
+
+
+@pytest.mark.parametrize(("name", "text"), [("server.key", "00" * 31), ("server.key", "x"), ("secret.key", "x")])
+def test_a_damaged_key_is_refused_and_never_replaced(tmp_path: Path, name: str, text: str):
+    settings = load_settings(data_dir=tmp_path / "data")
+    bootstrap.build(settings).store.close()
+    path = settings.data_dir / name
+    path.write_text(text)
+    with pytest.raises(Refused):
+        bootstrap.build(settings)
+    assert path.read_text() == text
+
+
+@pytest.mark.parametrize("name", ["server.key", "secret.key"])
+def test_a_key_that_others_can_read_is_refused(tmp_path: Path, name: str):
+    settings = load_settings(data_dir=tmp_path / "data")
+    bootstrap.build(settings).store.close()
+    (settings.data_dir / name).chmod(0o640)
+    with pytest.raises(Refused, match="0600"):
+        bootstrap.build(settings)
+
+
+def test_a_command_never_changes_an_older_schema(settings: Settings, monkeypatch: pytest.MonkeyPatch):
+    services = bootstrap.build(settings)
+    with services.store.engine.begin() as conn:
+        conn.execute(sa.text(f"UPDATE {VERSION_TABLE} SET version_num = '9999'"))
+    services.store.close()
+    for options in ({}, {"prepare": False}, {"upgrade_schema": True}):
+        with pytest.raises(Refused, match="9999"):
+            bootstrap.build(settings, **options)
+
+
+def test_rule_files_are_read_again_only_when_they_change(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    extra = tmp_path / "rules"
+    extra.mkdir()
+    settings = load_settings(data_dir=tmp_path / "data", rules_dir=extra)
+    services = bootstrap.build(settings)
+    reads = 0
+    real = bootstrap._fingerprint
+
+    def counted(folder: Path | None) -> str:
+        nonlocal reads
+        reads += 1
+        return real(folder)
+
+    monkeypatch.setattr(bootstrap, "_fingerprint", counted)
+    assert bootstrap.sync_rules(services) == []
+    (extra / "bad.yaml").write_text("id: x\n")
+    findings = bootstrap.sync_rules(services)
+    assert any("bad.yaml" in finding for finding in findings)
+    # What was refused is told again without reading everything anew.
+    assert bootstrap.sync_rules(services) == findings
+    assert reads == 3
+    assert counts(services)[1] == 7
+    services.store.close()
+
+
+def test_a_folder_that_cannot_be_made_is_a_sentence(tmp_path: Path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(Refused, match="HUIYING_DATA_DIR"):
+        bootstrap.build(load_settings(data_dir=tmp_path / "file" / "data"))
