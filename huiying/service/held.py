@@ -15,7 +15,7 @@ import sqlalchemy as sa
 
 from huiying.domain.access import Permission
 from huiying.domain.audit import rfc3339
-from huiying.domain.errors import InvalidInput, Refused
+from huiying.domain.errors import Conflict, InvalidInput, Refused
 from huiying.domain.expansion import Decision
 from huiying.domain.kinds import ActionState, DeliveryState
 from huiying.domain.sent_before import SENT_BEFORE, sent_already
@@ -56,10 +56,10 @@ def confirm_dispatch(store: Store, actor: Actor, *, sent_until: datetime | None,
         if not held:
             raise Refused("通知发送并未暂停,无需确认。")
         _check_moment(tx, sent_until)
+        tx.run(t.setting.delete().where(t.setting.c.key == HELD))  # seen by others only together with the rest
         actions, breaches = _close_actions(tx, sent_until) if sent_until else (0, 0)
         deliveries = _close_deliveries(tx, sent_until) if sent_until else 0
         left = _left(tx)
-        tx.run(t.setting.delete().where(t.setting.c.key == HELD))
         payload = {
             "held": held if isinstance(held, dict) else {},
             "sent_until": rfc3339(sent_until) if sent_until else None,
@@ -92,6 +92,8 @@ def _close_actions(tx: Tx, until: datetime) -> tuple[int, int]:
         finish(tx, decisions, hand)
         follow_up(tx, sources, decisions)
         closed += len(rows)
+    if _due(tx, until):  # due actions that another process has in its hands would be sent again
+        raise Conflict("有到点动作正被其他进程处理,未作任何改动。请稍后重试。")
     return closed, breaches
 
 
@@ -117,10 +119,14 @@ def _close_deliveries(tx: Tx, until: datetime) -> int:
 
 
 def _left(tx: Tx) -> int:
-    action, delivery = t.timed_action.c, t.delivery.c
-    due = sa.select(sa.func.count()).where(action.state == str(ActionState.PENDING), action.due_at <= tx.now)
-    waiting = sa.select(sa.func.count()).where(delivery.state.in_(_LIVE))
-    return int(tx.value(due)) + int(tx.value(waiting))
+    waiting = sa.select(sa.func.count()).where(t.delivery.c.state.in_(_LIVE))
+    return _due(tx, tx.now) + int(tx.value(waiting))
+
+
+def _due(tx: Tx, until: datetime) -> int:
+    action = t.timed_action.c
+    due = sa.select(sa.func.count()).where(action.state == str(ActionState.PENDING), action.due_at <= until)
+    return int(tx.value(due))
 
 
 def _sentence(actions: int, deliveries: int, left: int) -> str:

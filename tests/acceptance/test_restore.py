@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from huiying.domain.errors import Forbidden, InvalidInput, Refused
+from huiying.domain.errors import Conflict, Forbidden, InvalidInput, Refused
 from huiying.domain.kinds import Severity
 from huiying.domain.sent_before import SENT_BEFORE
 from huiying.service.actor import Actor
@@ -23,6 +23,7 @@ from huiying.service.backup import backup, restore
 from huiying.service.engine import Engine
 from huiying.service.held import confirm_dispatch
 from huiying.service.services import Services
+from huiying.store import outbox
 from huiying.store import tables as t
 from huiying.store.db import Store, open_engine
 from tests.acceptance.conftest import LOCAL, Desk, at
@@ -175,3 +176,10 @@ def test_who_may_not_operate_or_names_a_wrong_moment_is_refused(restored: House)
     confirm_dispatch(restored.store, LOCAL, sent_until=None)
     with pytest.raises(Refused, match="并未暂停"):
         confirm_dispatch(restored.store, LOCAL, sent_until=None)
+
+
+def test_actions_in_other_hands_are_not_passed_over(restored: House, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(outbox, "due_actions", lambda *_arguments: [])
+    with pytest.raises(Conflict, match="未作任何改动"):
+        confirm_dispatch(restored.store, LOCAL, sent_until=restored.clock())
+    assert _held(restored)
