@@ -95,18 +95,16 @@ def _named(row: Any) -> Iterable[str]:
 def write_letters(services: Services, sources: Sources, rows: Sequence[Any]) -> dict[str, Letter | Exception]:
     """A letter for every delivery; where one cannot be written the fault stands in its place and holds up no other."""
     members = need_for(sources, rows)
-    single = [clocks[0] for row in rows if len(clocks := clocks_of(sources.actions[row.action_id], row.detail)) == 1]
-    following = outbox.next_pending_of(sources.tx, sorted(set(single)), sources.tx.now)
     letters: dict[str, Letter | Exception] = {}
     for row in rows:
         try:
-            letters[row.notice_no] = _letter(services, sources, row, members[row.notice_no], following)
+            letters[row.notice_no] = _letter(services, sources, row, members[row.notice_no])
         except Exception as fault:  # noqa: BLE001 - a poisonous row must not hold up the others
             letters[row.notice_no] = fault
     return letters
 
 
-def _letter(services: Services, sources: Sources, row: Any, members: list[Any], following: dict[int, Any]) -> Letter:
+def _letter(services: Services, sources: Sources, row: Any, members: list[Any]) -> Letter:
     action, detail = sources.actions[row.action_id], row.detail
     carried = [row, *members]
     subjects = [sources.clocks[key] for item in carried for key in _clocks_now(sources, item)]
@@ -123,7 +121,7 @@ def _letter(services: Services, sources: Sources, row: Any, members: list[Any], 
         headline="" if members else action.detail.get("headline", ""),
         must_do=() if members else tuple(action.detail.get("must_do", ())),
         lines=tuple(_lines(sources, carried, action)),
-        next=_next(row, action, following),
+        next=_next(subjects),
         ordinal=row.ordinal,
         resend=bool(detail.get("resend")),
         previous_failed=detail.get("previous_failed", ""),
@@ -178,12 +176,11 @@ def _event_line(sources: Sources, action: Any) -> str:
     return f"{EventKind(action.kind).zh} {matter.no}{title}{f'({headline})' if headline else ''}|{matter.unit_name}"
 
 
-def _next(row: Any, action: Any, following: dict[int, Any]) -> Next | None:
-    clocks = clocks_of(action, row.detail)
-    found = following.get(clocks[0]) if len(clocks) == 1 else None
-    if found is None:
+def _next(clocks: Sequence[Any]) -> Next | None:
+    """What comes after this message, where it is about one clock."""
+    if len(clocks) != 1 or clocks[0].next_at is None:
         return None
-    return Next(found.due_at, tuple(Role(role) for role in found.detail.get("to", ())))
+    return Next(clocks[0].next_at, tuple(Role(role) for role in clocks[0].next_detail.get("to", ())))
 
 
 def _ack_url(services: Services, row: Any, action: Any, members: list[Any]) -> str:

@@ -140,28 +140,6 @@ def count_due(tx: Tx, until: datetime, most: int) -> int:
     return int(tx.value(sa.select(sa.func.count()).select_from(few)))
 
 
-def next_pending_of(tx: Tx, clocks: Sequence[int], after: datetime) -> dict[int, Any]:
-    """For each clock its next action after that moment (due_at and detail)."""
-    if not clocks:
-        return {}
-    rows = tx.all(_NEXT_OF, {"clocks": list(clocks), "after": after})
-    return {row.clock_id: row for row in rows}
-
-
-_FIRST = (
-    sa.select(_A.clock_id, sa.func.min(_A.due_at).label("due_at"))
-    .where(
-        _A.clock_id.in_(sa.bindparam("clocks", expanding=True)),
-        _A.state == str(ActionState.PENDING),
-        _A.due_at > sa.bindparam("after"),
-    )
-    .group_by(_A.clock_id)
-    .subquery()
-)
-_NEXT_OF = sa.select(_A.clock_id, _A.due_at, _A.detail).join(
-    _FIRST, sa.and_(_A.clock_id == _FIRST.c.clock_id, _A.due_at == _FIRST.c.due_at)
-)
-
 _FINISH = (
     t.timed_action.update()
     .where(_A.id == sa.bindparam("key"), _A.state == str(ActionState.PENDING))
@@ -461,7 +439,6 @@ def rehearse(tx: Tx) -> None:
     long_ago = datetime(1970, 1, 1, tzinfo=UTC)
     outlook(tx)
     due_actions(tx, long_ago, 1)
-    next_pending_of(tx, [0], tx.now)
     tx.run(_FINISH, [{"key": 0, "new_state": "", "at": tx.now, "new_mode": "", "new_owner": "", "new_history": ""}])
     claimed_still(tx, ["-"])
     nothing = {"key": "-", "held_token": -1, "new_state": "", "new_visible_at": tx.now, "new_attempts": 0}

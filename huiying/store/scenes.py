@@ -30,7 +30,15 @@ _I = t.incident.c
 _INCIDENTS = sa.select(_I.id, _I.no, _I.notice_title, _I.kind, _I.severity, _I.state, _I.unit_id, _I.drill).where(
     _in(_I.id, "ids")
 )
-_C = t.clock.c
+_C, _A = t.clock.c, t.timed_action.c
+
+
+def _next(column: sa.ColumnElement[Any]) -> Any:
+    """A column of the clock's next action after now."""
+    ahead = sa.select(column).where(_A.clock_id == _C.id, _A.state == "pending", _A.due_at > sa.bindparam("at"))
+    return ahead.order_by(_A.due_at, _A.id).limit(1).correlate(t.clock).scalar_subquery()
+
+
 _CLOCKS = sa.select(
     _C.id,
     _C.incident_id,
@@ -45,6 +53,8 @@ _CLOCKS = sa.select(
     _C.due_at,
     _C.state,
     _C.on_receipt,
+    _next(_A.due_at).label("next_at"),
+    _next(_A.detail).label("next_detail"),
 ).where(_in(_C.id, "ids"))
 _ACKS = sa.select(
     t.acknowledgement.c.incident_id,
@@ -61,9 +71,9 @@ def incidents(tx: Tx, ids: Iterable[int | None]) -> dict[int, Any]:
 
 
 def clocks(tx: Tx, ids: Iterable[int | None]) -> dict[int, Any]:
-    """Clocks by id."""
+    """Clocks by id, each with its next action."""
     wanted = sorted({key for key in ids if key is not None})
-    return {row.id: row for row in tx.all(_CLOCKS, {"ids": wanted})} if wanted else {}
+    return {row.id: row for row in tx.all(_CLOCKS, {"ids": wanted, "at": tx.now})} if wanted else {}
 
 
 def acks(tx: Tx, incident_ids: Iterable[int]) -> dict[int, tuple[Ack, ...]]:
