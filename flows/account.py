@@ -16,6 +16,7 @@ import sqlalchemy as sa
 
 from huiying.domain.errors import NotFound
 from huiying.domain.kinds import (
+    Audience,
     ChannelKind,
     ClockOrigin,
     ClockState,
@@ -37,6 +38,7 @@ from huiying.store.types import to_micros
 _NAMED_ORIGINS = {ClockOrigin.RULE, ClockOrigin.ACTION, ClockOrigin.TRANSFER, ClockOrigin.CONTINUOUS}
 _TAG_SAFE = re.compile(r"[^A-Za-z0-9_.:-]")
 _LONGEST_NAME = 40
+_GROUP, _STAND_IN = "工作群", "代收人"
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +61,7 @@ class ClockFacts:
 
 @dataclass(frozen=True, slots=True)
 class DeliveryLine:
-    """One message of the event, without its recipient."""
+    """One message of the event, without its recipient; ``role`` is whom it was meant for."""
 
     notice_no: str
     role: str
@@ -232,15 +234,16 @@ def _clause(tx: Tx, row: Any) -> str:
         return ""
     pack = pack_of(tx, row.pack_id, row.pack_version)
     rule = next((rule for rule in pack.clocks if rule.rule_id == row.rule_id), None)
-    return f"《{pack.title}》（{pack.doc_no}）{rule.clause if rule else ''}"
+    title = pack.title.replace("《", "〈").replace("》", "〉")
+    return f"《{title}》（{pack.doc_no}）{rule.clause if rule else ''}"
 
 
 def _deliveries(tx: Tx, action_ids: list[int]) -> dict[int, list[DeliveryLine]]:
     delivery, channel = t.delivery, t.channel
     statement = (
         sa.select(
-            delivery.c.action_id, delivery.c.notice_no, delivery.c.role, channel.c.kind, delivery.c.state,
-            delivery.c.attempts, delivery.c.first_sent_at, delivery.c.sent_at,
+            delivery.c.action_id, delivery.c.notice_no, delivery.c.role, channel.c.kind, channel.c.audience,
+            delivery.c.state, delivery.c.attempts, delivery.c.first_sent_at, delivery.c.sent_at,
         )
         .join_from(delivery, channel, channel.c.id == delivery.c.channel_id)
         .where(delivery.c.action_id.in_(action_ids))
@@ -250,7 +253,7 @@ def _deliveries(tx: Tx, action_ids: list[int]) -> dict[int, list[DeliveryLine]]:
     for row in tx.all(statement):
         line = DeliveryLine(
             notice_no=row.notice_no,
-            role=_zh(Role, row.role),
+            role=_zh(Role, row.role) or (_GROUP if row.audience == Audience.GROUP else _STAND_IN),
             channel=_zh(ChannelKind, row.kind),
             state=DeliveryState(row.state),
             attempts=row.attempts,

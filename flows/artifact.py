@@ -83,10 +83,10 @@ def _clock_table(clocks: Iterable[ClockFacts]) -> str:
 def _delivery_section(lines: Sequence[DeliveryLine]) -> str:
     if not lines:
         return ""
-    recipients = Counter(line.role or "工作群" for line in lines)
+    recipients = Counter(line.role for line in lines)
     counted = "，".join(f"{role}{number}件" for role, number in recipients.items())
     rows = [
-        [line.notice_no, line.role or "工作群", line.channel, line.state.zh, str(line.attempts), shown(line.sent_at)]
+        [line.notice_no, line.role, line.channel, line.state.zh, str(line.attempts), shown(line.sent_at)]
         for line in lines
     ]
     return f"## 通知\n\n对象：{counted}\n\n" + _table(["通知号", "岗位", "渠道", "状态", "次数", "送出"], rows)

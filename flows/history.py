@@ -153,6 +153,12 @@ class History:
                 return found
 
 
+def runs_of(settings: Settings, incident_no: str) -> FlowRuns | Unavailable:
+    """The flow runs of an incident of this installation."""
+    history = open_history(settings)
+    return history.runs_of(incident_no) if isinstance(history, History) else history
+
+
 def open_history(settings: Settings) -> History | Unavailable:
     """The history of this installation."""
     if not settings.prefect_enabled:

@@ -208,7 +208,7 @@ def _batches(lines: Sequence[DeliveryLine]) -> Iterable[tuple[str, list[str]]]:
     inbox = [line.notice_no for line in lines if line.channel == ChannelKind.INBOX.zh]
     others = [line for line in lines if line.channel != ChannelKind.INBOX.zh]
     for line in others[:MOST_TASKS]:
-        yield "·".join(part for part in (line.role, line.channel, line.notice_no) if part), [line.notice_no]
+        yield f"{line.role}·{line.channel}·{line.notice_no}", [line.notice_no]
     if rest := [line.notice_no for line in others[MOST_TASKS:]]:
         yield f"其余{len(rest)}件", rest
     if inbox:

@@ -146,10 +146,12 @@ class Stage:
     def is_healthy(self) -> bool:
         """What the runner's heartbeat says; an old one says nothing."""
         rows = self.world.rows(t.heartbeat, t.heartbeat.c.process == "n1/runner")
-        if not rows:
-            return False
-        with self.store.reading() as tx:
-            return bool(rows[0].detail["healthy"]) and tx.now - rows[0].at < timedelta(seconds=3)
+        return bool(rows) and bool(rows[0].detail["healthy"]) and self.beats() < 3.0
+
+    def beats(self) -> float:
+        """How old the runner's heartbeat is, in seconds."""
+        row = self.world.one(t.heartbeat, t.heartbeat.c.process == "n1/runner")
+        return float((self.now() - row.at).total_seconds())
 
     def stop(self) -> None:
         """End everything but the server."""
