@@ -62,7 +62,21 @@ def _run(given: list[str]) -> int:
         # The reader has seen enough (huiying … | head); nothing more can be written, not even at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except Exception as error:  # noqa: BLE001 - the last line: no English traceback before a duty officer
+        return _broken(error)
     return code if isinstance(code, int) else 0
+
+
+def _broken(error: Exception) -> int:
+    """A fault of ours or of the surroundings; the details only for whoever asks for them."""
+    if os.environ.get("HUIYING_LOG_LEVEL", "").upper() == "DEBUG":
+        raise error
+    from config.secrets import mask
+
+    first = mask(str(error)).strip().partition("\n")[0]
+    print(f"操作未完成,系统内部出错:{type(error).__name__}:{first[:300]}", file=sys.stderr)
+    print("请核对数据库地址等设置(huiying doctor 可检查);详细信息:设 HUIYING_LOG_LEVEL=DEBUG 后重试。", file=sys.stderr)
+    return REFUSED
 
 
 def _refuse(error: HuiyingError) -> int:

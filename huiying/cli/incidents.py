@@ -244,7 +244,7 @@ def release(
         leader_voice=leader_voice,
     )
     view = incidents.record_release(session.services, session.actor, no, wanted, key)
-    _changed(view, f"已登记发布:{no}")
+    _changed(view, f"已登记发布:{no}。{view.get('effect', '')}")
 
 
 @command(incident, "review")

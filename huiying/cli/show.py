@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from huiying.cli.session import session
 from huiying.domain.duration import human_left
+from huiying.domain.plan import SHANGHAI
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -68,7 +69,7 @@ def at(text: str | None) -> str:
     """An instant of an answer as people read it: Beijing time, seconds only where there are some."""
     if not text:
         return ""
-    moment = datetime.fromisoformat(text)
+    moment = datetime.fromisoformat(text).astimezone(SHANGHAI)
     return f"{moment:%Y-%m-%d %H:%M:%S}" if moment.second else f"{moment:%Y-%m-%d %H:%M}"
 
 

@@ -108,8 +108,6 @@ _MUST_DO = {
 }
 _STATES = {
     ClockState.SCHEDULED: "尚未起算",
-    ClockState.RUNNING: "尚未登记有效发布",
-    ClockState.BREACHED: "已超时,尚未登记有效发布",
     ClockState.SATISFIED: "已按时完成",
     ClockState.SATISFIED_LATE: "超时完成",
     ClockState.CANCELLED: "已取消",
@@ -117,6 +115,16 @@ _STATES = {
     ClockState.SUPERSEDED: "已被替代",
     ClockState.MERGED: "已并案",
 }
+
+
+#: What is still missing, in the words of the milestone; by the clock's name, as a pack may name it freely.
+_MISSING = (("发布会", "发布会尚未举行"), ("任务", "任务尚未完成"), ("反馈", "尚未反馈"), ("回应", "尚未登记有效回应"))
+
+
+def _missing(subject: Subject, state: ClockState) -> str:
+    """Where an open clock stands, and what it still waits for."""
+    missing = next((words for part, words in _MISSING if part in subject.name), "尚未登记有效发布")
+    return missing if state is ClockState.RUNNING else f"已超时,{missing}"
 
 
 def compose(letter: Letter, now: datetime) -> Notice:
@@ -245,7 +253,9 @@ def state_text(subject: Subject, now: datetime) -> str:
     if subject.on_receipt and subject.state is ClockState.BREACHED:
         return "接报时已逾期"
     if subject.state is ClockState.RUNNING and now > subject.due_at:
-        return _STATES[ClockState.BREACHED]
+        return _missing(subject, ClockState.BREACHED)
+    if subject.state in {ClockState.RUNNING, ClockState.BREACHED}:
+        return _missing(subject, subject.state)
     return _STATES[subject.state]
 
 

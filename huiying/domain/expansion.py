@@ -179,12 +179,16 @@ def _silenced(action: Action, scene: Scene) -> str:
 
 
 def is_acknowledged(action: Action, acks: Iterable[Ack], now: datetime) -> bool:
-    """True while somebody's acknowledgement of the step in question is valid, for this clock or the whole incident."""
+    """True while somebody's acknowledgement of the step in question is valid for this very clock.
+
+    Acknowledging a message about the whole incident is written for each clock it named; a clock that came later has not
+    been acknowledged by it.
+    """
     of = action.step.of or action.step_id
     return any(
         ack.incident_id == action.incident_id
         and ack.step_id in {of, EVERY_STEP}
-        and ack.clock_id in {action.clock_id, None}
+        and ack.clock_id == action.clock_id
         and ack.expires_at > now
         for ack in acks
     )

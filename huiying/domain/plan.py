@@ -152,7 +152,8 @@ def summary_action(
     """An incident event that is told at once: registered, release recorded, regraded, closed, changed."""
     body: dict[str, object] = {
         "to": [str(role) for role in roles],
-        "audience": [str(Audience.PERSONAL)] if any(role.is_leader for role in roles) else ["personal", "group"],
+        # The group hears of it for those who are no leaders; routing never addresses a leader in a group.
+        "audience": [str(Audience.PERSONAL), str(Audience.GROUP)],
         "when": "always",
         "of": str(kind),
         "band": str(band),

@@ -24,6 +24,8 @@ from huiying.store.db import Tx
 #: How long an acknowledgement holds where the step does not say.
 _ACK_SECONDS = 12 * 3600
 _START = "start"
+#: Messages that tell of new clocks: acknowledging one is having taken them up.
+_TAKEN_UP = frozenset({EventKind.REGISTERED, EventKind.REGRADED, EventKind.CHANGED})
 _OPEN = tuple(str(state) for state in ClockState if state.is_open)
 
 
@@ -99,8 +101,9 @@ def _asked(tx: Tx, rows: Iterable[Any]) -> set[_Target]:
             found |= {_Target(c.incident_id, c.id, EVERY_STEP, seconds) for c in _open_clocks(tx, named)}
         elif row.incident_id is not None:
             # The start message speaks of the whole incident: its acknowledgement holds for each open clock.
-            step = _START if row.kind == EventKind.REGISTERED else row.step_id
-            own = t.clock.c.incident_id == row.incident_id
+            step = _START if row.kind in _TAKEN_UP else row.step_id
+            named = row.detail.get("clocks")
+            own = t.clock.c.incident_id == row.incident_id if named is None else t.clock.c.id.in_(named)
             found |= {_Target(c.incident_id, c.id, step, seconds) for c in _open_clocks(tx, own)}
             found.add(_Target(row.incident_id, None, step, seconds))
     return found

@@ -13,6 +13,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from huiying.domain.access import GRANTS, Permission
 from huiying.domain.clock import Clock, second_person_reasons
 from huiying.domain.errors import Forbidden, NeedsSecondPerson, NotFound, Refused
 from huiying.domain.freetext import NOTE_LIMIT, checked
@@ -23,6 +24,7 @@ from huiying.domain.kinds import (
     Role,
 )
 from huiying.domain.plan import summary_action
+from huiying.domain.roster import unit_chain
 from huiying.service.actor import Actor
 from huiying.service.clockwork import Snapshot, refresh, snapshot
 from huiying.service.idempotency import recall, remember, request_hash
@@ -35,6 +37,21 @@ from huiying.store.db import Tx
 
 DESK = (Role.DUTY_OFFICER, Role.LIAISON)
 #: Changes that must never move the earliest open due time later without a second person.
+_FOR_THE_LEAD = frozenset(
+    {
+        "grade",
+        "correct",
+        "merge",
+        "unmerge",
+        "void",
+        "waive",
+        "hand_over",
+        "close",
+        "reopen",
+        "reassign",
+        "confirm_publication",
+    }
+)
 _MAY_MOVE_DUE = frozenset({"grade", "merge", "unmerge", "correct", "reassign", "details", "task", "transfer"})
 
 
@@ -144,13 +161,42 @@ def keep_request(tx: Tx, row: Any, name: str, payload: dict[str, Any], by: str, 
         return int(same.id)
     made = tx.run(t.change_request.insert().values(**values).returning(t.change_request.c.id)).scalar_one()
     tx.audit("request.made", f"incident:{row.no}", {"request": made, "command": name, "reasons": reasons})
+    _call_second_persons(tx, row, int(made), by)
     return int(made)
 
 
-def locked(tx: Tx, actor: Actor, no: str) -> Any:
+def _call_second_persons(tx: Tx, row: Any, request_id: int, by: str) -> None:
+    """A pending request is told at once to everybody whose account may approve it, the applicant left out."""
+    approving = [str(role) for role, granted in GRANTS.items() if Permission.APPROVE in granted]
+    holders = tx.all(
+        sa.select(t.access.c.person_id, t.access.c.unit_id)
+        .join(t.person, t.person.c.id == t.access.c.person_id)
+        .where(t.access.c.role.in_(approving), t.person.c.active)
+    )
+    above = set(unit_chain(parents(tx), row.unit_id))
+    people = sorted({h.person_id for h in holders if h.unit_id in above and f"person:{h.person_id}" != by})
+    headline = f"申请 {request_id} 待您复核" if people else f"申请 {request_id} 待第二人复核,尚无可复核的账号"
+    roles = () if people else (Role.SHIFT_LEADER, Role.DUTY_OFFICER)
+    action = summary_action(
+        EventKind.CHANGED,
+        tx.now,
+        roles,
+        Band.NOTICE,
+        headline=headline,
+        persons=people,
+        must_do=[f"用本人账号核对后办理:huiying request approve {request_id}(或 reject)"],
+    )
+    action = replace(action, detail=action.detail | {"audience": ["personal"]})
+    repo.insert_actions(tx, row.id, None, row.cycle, [action], salt=f"request:{request_id}")
+
+
+def locked(tx: Tx, actor: Actor, no: str, *, lead_only: bool = False) -> Any:
+    """The incident's row, locked; co-organisers may act on it, but what decides about it is for the lead's own line."""
     row = repo.find_incident(tx, no, for_update=True)
     if row is None or not in_scope(tx, actor, [row.unit_id, *row.co_units]):
         raise NotFound(f"没有编号为 {no} 的事项。")
+    if lead_only and not in_scope(tx, actor, [row.unit_id]):
+        raise Forbidden(f"事项 {no} 由其他单位主办,此项变更须由主办单位或其上级办理。未作任何改动。")
     return row
 
 
@@ -158,7 +204,7 @@ def _perform(
     tx: Tx, actor: Actor, actor_id: str, approver_id: str, name: str, no: str, payload: dict[str, Any]
 ) -> Snapshot:
     _, function = COMMANDS[name]
-    row = locked(tx, actor, no)
+    row = locked(tx, actor, no, lead_only=name in _FOR_THE_LEAD)
     change = Change(tx, row, actor_id, approver_id, snapshot(tx, row))
     function(change, payload)
     facts = change.before.facts
@@ -180,7 +226,7 @@ def _perform(
     _announce(tx, row, change)
     tx.audit(
         f"incident.{name}", f"incident:{no}",
-        {"payload": _audited(payload), "requested_by": actor_id, "approved_by": approver_id, "reasons": reasons},
+        {"payload": without_free_text(payload), "requested_by": actor_id, "approved_by": approver_id, "reasons": reasons},
     )  # fmt: skip
     return after
 
@@ -193,10 +239,24 @@ def _together(shot: Snapshot, others: Iterable[Snapshot]) -> list[Clock]:
     return found
 
 
-def _audited(payload: Mapping[str, Any]) -> dict[str, Any]:
-    """Free texts stand in the audit chain as their hash, so that personal data can be erased from the rows."""
-    private = {"title", "body", "text", "note", "criterion", "evidence", "notice_title", "url", "name"}
-    return {k: (sha256(v) if k in private and isinstance(v, str) and v else v) for k, v in payload.items()}
+#: What a person typed: it stands in the audit chain only as its hash, so that it can be erased from the rows.
+_TYPED = frozenset(
+    {
+        "title", "body", "text", "note", "criterion", "evidence", "notice_title", "url", "name", "reason", "source",
+        "from_org", "category", "channel", "stage", "source_detail", "confidentiality",
+    }
+)  # fmt: skip
+
+
+def without_free_text(value: Any, key: str = "") -> Any:
+    """A payload as the audit chain may keep it for ever: numbers, instants, codes and words of ours; the rest as hashes."""
+    if isinstance(value, Mapping):
+        return {str(k): without_free_text(v, key if key in _TYPED else str(k)) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [without_free_text(item, key) for item in value]
+    if isinstance(value, str) and value and (key in _TYPED or not value.isascii()):
+        return f"sha256:{sha256(value)}"
+    return value
 
 
 def _announce(tx: Tx, row: Any, change: Change) -> None:

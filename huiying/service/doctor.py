@@ -310,7 +310,11 @@ def _stuck(tx: Tx) -> list[Finding]:
     )
     if dead:
         return [
-            Finding("送达", Level.DO, f"24 小时内有 {dead} 条通知未能送出(huiying notifications --state dead 查看)。")
+            Finding(
+                "送达",
+                Level.DO,
+                f"24 小时内有 {dead} 条通知未能送出(huiying notifications --state failed 及 --state dead 查看)。",
+            )
         ]
     return [_ok("送达")]
 

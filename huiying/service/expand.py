@@ -13,10 +13,13 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
+from loguru import logger
+
 from huiying.domain.backlog import BRIEF_LIVES
 from huiying.domain.expansion import Action, Decision, Scene, Step, broken, decide, overtaken, speak_for
 from huiying.domain.kinds import ActionState, Band, EventKind
 from huiying.domain.plan import dedup_key
+from huiying.now import monotonic
 from huiying.service.breaches import record_breaches
 from huiying.service.claims import Claimed, Room, claim_new, lease_for_new
 from huiying.service.drafts import Draft, Lease, Written, vacancy, write_drafts
@@ -69,6 +72,10 @@ class Batch:
     expansions: list[Expansion] = field(default_factory=list)
     claimed: list[Claimed] = field(default_factory=list)
     digest_id: int | None = None
+    #: What the queues look like when the transaction ends, where it was asked for.
+    ahead: outbox.Outlook | None = None
+    now: datetime | None = None
+    began: float = 0.0
 
 
 # -- the three ways in -------------------------------------------------------------------------------------------------
@@ -86,16 +93,29 @@ def expand_one(services: Services, senders: Senders, action_id: int, hand: Hand)
 
 
 def expand_due(
-    services: Services, senders: Senders, hand: Hand, *, room: Room, older_than: timedelta, most: int = MOST_AT_ONCE
+    services: Services,
+    senders: Senders,
+    hand: Hand,
+    *,
+    room: Room,
+    older_than: timedelta,
+    most: int = MOST_AT_ONCE,
+    runner: str = "",
 ) -> Batch:
-    """Take the most urgent due actions, at most ``most``, that fell due at least ``older_than`` ago."""
+    """Take the most urgent due actions, at most ``most``, that fell due at least ``older_than`` ago.
+
+    The same transaction looks ahead: in calm, asking again would cost as much as a fifth of everything else.
+    """
     with services.store.transaction(hand.actor, crash="expand") as tx:
+        began = monotonic()
         rows = outbox.due_actions(tx, tx.now - older_than, most)
         if older_than or len(rows) >= most:  # else everything that is due is here already
             rows += outbox.due_beside(tx, rows, tx.now)
         stale = stale_after(services)
         rows = [row for row in rows if not is_stale_row(row, tx.now, stale)]
-        return _expand(services, tx, rows, hand, senders, room) if rows else Batch()
+        batch = _expand(services, tx, rows, hand, senders, room) if rows else Batch()
+        batch.ahead, batch.now, batch.began = outbox.outlook(tx, runner), tx.now, began
+        return batch
 
 
 def stale_after(services: Services) -> timedelta:
@@ -138,6 +158,7 @@ def _decide(rows: Sequence[Any], sources: Sources) -> list[Decision]:
         try:
             actions.append(to_action(row))
         except ValueError:
+            logger.exception("action {} cannot be read; the administrators are told instead", row.id)
             decisions.append(broken(bare_action(row), bare_scene(sources)))
     later = overtaken(actions)
     silent: dict[int, list[Action]] = {}
@@ -150,6 +171,7 @@ def _decide(rows: Sequence[Any], sources: Sources) -> list[Decision]:
             speaker = speak_for(action, silent[action.id], scene) if action.id in silent else action
             decisions.append(_decide_one(speaker, scene, later.get(action.id)))
         except Exception:  # noqa: BLE001 - one action that cannot be judged must not hold up the others
+            logger.exception("action {} cannot be judged; the administrators are told instead", action.id)
             decisions.append(broken(action, scene))
     return decisions
 

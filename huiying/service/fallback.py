@@ -16,6 +16,8 @@ from huiying.store import outbox, scenes
 
 _GIVEN_UP = {str(DeliveryState.FAILED), str(DeliveryState.DEAD), str(DeliveryState.SUPERSEDED)}
 
+_NOBODY_IS_CALLED = frozenset({ChannelKind.INBOX, ChannelKind.CONSOLE})
+
 
 @dataclass
 class Fallen:
@@ -71,7 +73,8 @@ class Rerouting:
         return robots or any(person in reached for person, _ in row.detail.get("people", ()))
 
     def _reached(self, pairs: dict[tuple[str, str], str]) -> set[str]:
-        inboxes = {key for key, row in self._sources.channels.items() if row.kind == ChannelKind.INBOX}
+        # The inbox is always there and a console reaches nobody: neither is another way to a person.
+        inboxes = {key for key, row in self._sources.channels.items() if row.kind in _NOBODY_IS_CALLED}
         return {
             person for (person, channel), state in pairs.items() if channel not in inboxes and state not in _GIVEN_UP
         }

@@ -6,6 +6,8 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
+from loguru import logger
+
 from huiying.domain.backlog import Page, consolidate
 from huiying.domain.expansion import Action, Decision, broken
 from huiying.domain.kinds import ActionState, EventKind, Role
@@ -70,6 +72,7 @@ def _sort_out(rows: Sequence[Any], sources: Sources) -> tuple[list[Action], list
         try:
             actions.append(to_action(row))
         except ValueError:
+            logger.exception("action {} cannot be read; the administrators are told instead", row.id)
             decisions.append(broken(bare_action(row), bare_scene(sources)))
     return actions, decisions
 

@@ -54,7 +54,29 @@ def record_release(
             str(k): checked("confidentiality", str(v), 500) for k, v in request.confidentiality.items()
         },
     }
-    return execute(services, actor, "release", no, payload, idempotency_key)
+    return _with_effect(execute(services, actor, "release", no, payload, idempotency_key))
+
+
+def _with_effect(view: dict[str, Any]) -> dict[str, Any]:
+    """Say what the latest publication did: which clocks it ended, or why it ended none."""
+    latest = max(view["publications"], key=lambda publication: publication["id"], default=None)
+    if latest is None:
+        return view
+    ended = [c["name"] for c in view["clocks"] if c["publication"] == latest["id"] and c["binding"]]
+    if ended:
+        return {**view, "effect": f"已停止:{'、'.join(ended)}"}
+    waiting = [c for c in view["clocks"] if c["binding"] and c["state"] in {"running", "breached"}]
+    if not waiting:
+        return {**view, "effect": "没有正在计时的时钟,仅作记录"}
+    return {**view, "effect": f"未停止任何时钟:{_why_not(latest, waiting)}"}
+
+
+def _why_not(publication: dict[str, Any], waiting: list[dict[str, Any]]) -> str:
+    if publication["content_kind"] != ContentKind.ORIGINAL:
+        return f"登记为{publication['content_kind_zh']},不能充当回应"
+    if all(publication["published_at"] < clock["started_at"] for clock in waiting):
+        return "发布时间早于时钟起算,须由核验人认可后才计入"
+    return "此类发布不能完成所余时钟,或须由核验人认可"
 
 
 @command("release", "release")

@@ -25,7 +25,7 @@ from huiying.domain.kinds import (
 from huiying.domain.plan import SHANGHAI, summary_action
 from huiying.domain.rules import RulePack
 from huiying.service.actor import Actor
-from huiying.service.changes import DESK, in_scope, keep_request, open_clock_ids, sha256
+from huiying.service.changes import DESK, in_scope, keep_request, open_clock_ids, without_free_text
 from huiying.service.clockwork import Snapshot, refresh
 from huiying.service.idempotency import recall, remember, request_hash
 from huiying.service.requests import (
@@ -150,12 +150,8 @@ def _register(tx: Tx, actor: Actor, clean: dict[str, Any]) -> Snapshot:
     row = tx.one(sa.select(t.incident).where(t.incident.c.id == row_id))
     shot = open_cycle(tx, row, actor.id, clean)
     # The audit names people and texts by hash only: the row itself is reproduced in the history.
-    tx.audit("incident.registered", f"incident:{no}", {**_without_texts(clean), "title_sha256": sha256(clean["title"])})
+    tx.audit("incident.registered", f"incident:{no}", without_free_text(clean))
     return shot
-
-
-def _without_texts(clean: Mapping[str, Any]) -> dict[str, Any]:
-    return {k: v for k, v in clean.items() if k not in {"title", "body", "source_detail", "notice_title"}}
 
 
 def open_cycle(tx: Tx, row: Any, by: str, clean: dict[str, Any]) -> Snapshot:

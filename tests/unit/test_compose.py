@@ -60,7 +60,7 @@ def test_a_warning_says_everything_in_its_place():
     assert (made.clock_name, made.status_text) == ("48小时回应", "文件明定")
     assert (made.remaining_seconds, made.share_used) == (7080, 95)
     assert made.responsible == "示例市生态环境局(承办人、值班员)"
-    assert made.state_text == "尚未登记有效发布"
+    assert made.state_text == "尚未登记有效回应"
     assert made.next_step == "11月22日(周日)18:10仍未登记有效发布,将提醒分管领导"
     assert made.basis == "《示例要点》第68条“其他政务舆情48小时内予以权威回应”"
     assert made.content_rule
@@ -86,7 +86,7 @@ def test_remaining_time_is_rounded_down_on_either_side():
 
 
 def test_past_due_a_running_clock_is_called_overdue():
-    assert compose(LETTER, CLOCK.due_at + timedelta(seconds=1)).state_text == "已超时,尚未登记有效发布"
+    assert compose(LETTER, CLOCK.due_at + timedelta(seconds=1)).state_text == "已超时,尚未登记有效回应"
     received = replace(CLOCK, on_receipt=True, state=ClockState.BREACHED)
     assert notice(subjects=(received,)).state_text == "接报时已逾期"
 

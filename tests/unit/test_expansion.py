@@ -107,7 +107,7 @@ def ack(step: str = "half", clock: int | None = 7, incident: int = 1, seconds: i
     ("given", "stops"),
     [
         (ack(), True),
-        (ack(clock=None), True),  # the start message of the incident
+        (ack(clock=None), False),  # of the whole incident: written for each clock it named, not for later ones
         (ack(step="other"), False),
         (ack(clock=8), False),
         (ack(incident=2), False),

@@ -297,10 +297,11 @@ def test_a_policy_carries_the_hash_of_its_content(shipped):
 
 
 @pytest.mark.parametrize("role", [role for role in Role if role.is_leader], ids=str)
-def test_what_is_told_at_once_to_a_leader_leaves_the_group_out(role):
+def test_what_is_told_at_once_reaches_the_group_too_whoever_else_hears_of_it(role):
+    """A leader is never addressed in the group (routes see to that), but the group must not miss the gravest news."""
     alone = summary_action(EventKind.REGISTERED, at("2026-03-10 08:10"), [Role.DUTY_OFFICER, role], Band.NOTICE)
     desk = summary_action(EventKind.REGISTERED, at("2026-03-10 08:10"), [Role.DUTY_OFFICER], Band.NOTICE)
-    assert alone.detail["audience"] == ["personal"]
+    assert alone.detail["audience"] == ["personal", "group"]
     assert desk.detail["audience"] == ["personal", "group"]
 
 
