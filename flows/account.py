@@ -175,7 +175,7 @@ def load_accounts(tx: Tx, action_ids: Iterable[int]) -> list[Account]:
 def _account(tx: Tx, row: Any, lines: list[DeliveryLine]) -> Account:
     clocks = _clocks(tx, row)
     own = next((clock for clock in clocks if clock.id == row.clock_id), None)
-    kind = EventKind(row.kind)
+    kind = EventKind(row.kind) if row.kind in set(EventKind) else EventKind.TEST
     return Account(
         action_id=row.id,
         kind=kind,
@@ -232,7 +232,10 @@ def _clock_facts(tx: Tx, row: Any) -> ClockFacts:
 def _clause(tx: Tx, row: Any) -> str:
     if not row.pack_id or not row.pack_version:
         return ""
-    pack = pack_of(tx, row.pack_id, row.pack_version)
+    try:
+        pack = pack_of(tx, row.pack_id, row.pack_version)
+    except NotFound:
+        return ""
     rule = next((rule for rule in pack.clocks if rule.rule_id == row.rule_id), None)
     title = pack.title.replace("《", "〈").replace("》", "〉")
     return f"《{title}》（{pack.doc_no}）{rule.clause if rule else ''}"
@@ -291,7 +294,10 @@ def _policy_step(tx: Tx, row: Any) -> Step | None:
     digest = tx.value(sa.select(t.clock.c.policy_hash).where(t.clock.c.id == row.clock_id))
     if not digest:
         return None
-    return next((step for step in policy_of(tx, digest).steps if step.id == row.step_id), None)
+    try:
+        return next((step for step in policy_of(tx, digest).steps if step.id == row.step_id), None)
+    except NotFound:
+        return None
 
 
 def _point_words(step: Step) -> str:

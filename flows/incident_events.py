@@ -103,18 +103,28 @@ async def _carry_out(action_id: int) -> State[Any]:
         raise Stalled("work of another event")
     work.begun.set()
     try:
-        await asyncio.sleep(max(0.0, work.start_at - monotonic()))
-        await compose()
-        if work.expansion is None or work.account is None:
-            return Cancelled(name="已直接处理", message=await _aside(_why_not, work))
-        crash_point("flow_after_expand")
-        batches = _batches(work.account.deliveries)
-        # A task that fails says so in Prefect; the outbox goes on, and so does the run.
-        await asyncio.gather(*(deliver(label, numbers) for label, numbers in batches), return_exceptions=True)
-        await record()
-        return Completed(name=_verdict(work.account), message=work.account.result)
+        return await _steps(work)
+    except Stalled:
+        raise
+    except Exception as fault:  # noqa: BLE001 - Prefect keeps what a flow raises, whatever it is
+        work.stalled = work.stalled or not isinstance(fault, sdk.FAULTS)
+        logger.error("the flow of action {} failed: {}", action_id, mask(repr(fault)))
+        raise Stalled(type(fault).__name__) from None
     finally:
         work.ended.set()
+
+
+async def _steps(work: Work) -> State[Any]:
+    await asyncio.sleep(max(0.0, work.start_at - monotonic()))
+    await compose()
+    if work.expansion is None or work.account is None:
+        return Cancelled(name="已直接处理", message=await _aside(_why_not, work))
+    crash_point("flow_after_expand")
+    batches = _batches(work.account.deliveries)
+    # A task that fails says so in Prefect; the outbox goes on, and so does the run.
+    await asyncio.gather(*(deliver(label, numbers) for label, numbers in batches), return_exceptions=True)
+    await record()
+    return Completed(name=_verdict(work.account), message=work.account.result)
 
 
 def _make_flow(kind: EventKind) -> sdk.EventFlow:

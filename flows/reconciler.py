@@ -9,6 +9,7 @@ behind, one run stands for many of its events.
 from __future__ import annotations
 
 import secrets
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
@@ -22,6 +23,7 @@ from flows.artifact import lateness, render, render_bundle
 from flows.history import MARK
 from flows.rest import PrefectApi, PrefectRefused, PrefectUnavailable
 from huiying.crash import crash_point
+from huiying.domain.errors import HuiyingError, Unavailable
 from huiying.domain.kinds import DeliveryState
 from huiying.service.hand import DIRECT, Hand
 from huiying.service.services import Services
@@ -37,10 +39,13 @@ _TOLD_AFTER = timedelta(seconds=30)
 #: No run of ours lasts as long as this: one that still claims to run was left behind.
 _LEFT_BEHIND = timedelta(seconds=90)
 _LOOK_FOR_LEFT_BEHIND_EVERY = 60
+_MOST_REFUSALS = 3
 _MODES = {DIRECT: "由发送引擎直接处理"}
 
 _A, _D = t.timed_action.c, t.delivery.c
 _OWED = sa.text("timed_action.history = 'owed'")
+_UNENDED = sa.and_(_A.history == "prefect", _A.flow_run_id.is_(None))
+_CHUNK = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +64,8 @@ class Reconciler:
         self._api = api
         self._flow_ids: dict[str, str] = {}
         self._steps = 0
+        self._refusals: Counter[Job] = Counter()
+        self._untold: set[int] = set()
 
     # -- what live runs leave to us ----------------------------------------------------------------------------------
 
@@ -79,31 +86,48 @@ class Reconciler:
 
     def take_up(self, hand: Hand) -> None:
         """At the start: runs that a former life of this runner did not bring to an end."""
-        with self._store.transaction(hand.actor) as tx:
-            former = sa.and_(_A.owner.startswith(f"{hand.process}/", autoescape=True), _A.owner != hand.owner)
-            _owe(tx, former)
+        former = sa.and_(_A.owner.startswith(f"{hand.process}/", autoescape=True), _A.owner != hand.owner)
+        # Looked up beforehand: going through the whole table must not hold up those who write.
+        with self._store.reading() as tx:
+            found = [row.id for row in tx.all(sa.select(_A.id).where(former, _UNENDED))]
+        for start in range(0, len(found), _CHUNK):
+            with self._store.transaction(hand.actor) as tx:
+                _owe(tx, _A.id.in_(found[start : start + _CHUNK]))
 
     # -- filling in --------------------------------------------------------------------------------------------------
 
     def step(self, actor: str) -> int:
         """Fill in one run; gives the number of events it stands for. What Prefect refuses or misses is left for later."""
         self._steps += 1
+        job: Job | None = None
         try:
             if self._steps % _LOOK_FOR_LEFT_BEHIND_EVERY == 1:
                 self._end_left_behind()
             job = self._next_job(actor)
-            if job is None:
-                return 0
-            self._fill_in(actor, job)
-        except (PrefectUnavailable, PrefectRefused) as error:
+            if job is not None:
+                self._fill_in(actor, job)
+        except PrefectUnavailable as error:
             self._flow_ids.clear()  # its database may be another one now
             logger.warning("history not filled in: {}", error)
             return 0
-        return len(job.action_ids)
+        except (PrefectRefused, HuiyingError, ValueError) as error:
+            self._flow_ids.clear()
+            if job is None or isinstance(error, Unavailable):
+                raise
+            self._note_refusal(job, error)
+            return 0
+        return len(job.action_ids) if job is not None else 0
+
+    def _note_refusal(self, job: Job, error: Exception) -> None:
+        """What cannot be told again and again must not keep the others from being told (until the next start)."""
+        self._refusals[job] += 1
+        logger.error("history of actions {} cannot be told: {}", job.action_ids, type(error).__name__)
+        if self._refusals[job] >= _MOST_REFUSALS:
+            self._untold.update(job.action_ids)
 
     def _next_job(self, actor: str) -> Job | None:
         with self._store.reading() as tx:
-            found = tx.all(_FIRST_OWED, _moments(tx))
+            found = tx.all(_FIRST_OWED, _moments(tx) | {"untold": sorted(self._untold) or [0]})
             if not found:
                 return None
             first = found[0]
@@ -114,12 +138,14 @@ class Reconciler:
             return Job((first.id,))
         return self._begin_bundle(actor, rows)
 
-    def _begin_bundle(self, actor: str, ids: Sequence[int]) -> Job:
-        """Write down which events the run will stand for, so that a kill cannot make it another set."""
+    def _begin_bundle(self, actor: str, ids: Sequence[int]) -> Job | None:
+        """Write down which events the run will stand for, so that a kill (or another node) cannot make it another set."""
         key = f"bundle:{secrets.token_hex(12)}"
         with self._store.transaction(actor) as tx:
-            tx.run(t.timed_action.update().where(_A.id.in_(list(ids)), _OWED).values(flow_run_id=key))
-        return Job(tuple(ids), key)
+            free = sa.and_(_A.id.in_(list(ids)), _OWED, _A.flow_run_id.is_(None))
+            tx.run(t.timed_action.update().where(free).values(flow_run_id=key))
+            job = _begun_bundle(tx, key)
+        return job if job.action_ids else None
 
     def _fill_in(self, actor: str, job: Job) -> None:
         with self._store.reading() as tx:
@@ -238,7 +264,12 @@ _TELLABLE = sa.or_(
     _A.claimed_at <= sa.bindparam("in_any_case"),
     sa.and_(_A.claimed_at <= sa.bindparam("when_settled"), ~_LIVE.exists()),
 )
-_FIRST_OWED = sa.select(_A.id, _A.incident_id, _A.mode, _A.flow_run_id).where(_OWED, _TELLABLE).order_by(_A.id).limit(1)
+_FIRST_OWED = (
+    sa.select(_A.id, _A.incident_id, _A.mode, _A.flow_run_id)
+    .where(_OWED, _TELLABLE, _A.id.not_in(sa.bindparam("untold", expanding=True)))
+    .order_by(_A.id)
+    .limit(1)
+)
 
 
 def _moments(tx: Tx) -> dict[str, Any]:
@@ -265,5 +296,4 @@ def _begun_bundle(tx: Tx, key: str) -> Job:
 
 
 def _owe(tx: Tx, which: sa.ColumnElement[bool]) -> None:
-    unended = sa.and_(_A.history == "prefect", _A.flow_run_id.is_(None))
-    tx.run(t.timed_action.update().where(which, unended).values(history="owed"))
+    tx.run(t.timed_action.update().where(which, _UNENDED).values(history="owed"))

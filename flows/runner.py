@@ -35,7 +35,7 @@ from flows.incident_events import FLOWS, Work
 from flows.reconciler import Reconciler
 from flows.rest import PrefectApi
 from flows.warm_up import warm_up
-from huiying.domain.errors import Unavailable
+from huiying.domain.errors import HuiyingError, Unavailable
 from huiying.domain.kinds import EventKind
 from huiying.now import monotonic
 from huiying.service.hand import PREFECT, new_hand
@@ -43,6 +43,7 @@ from huiying.service.senders import Senders
 from huiying.service.services import Services
 from huiying.store import heartbeats, outbox
 from huiying.store import tables as t
+from huiying.store.db import Tx
 
 SLOTS_ON_SQLITE = 1
 SLOTS_ON_POSTGRESQL = 4
@@ -219,7 +220,7 @@ class Runner:
             if outbox.count_due(tx, now, CALM + 1) > CALM:
                 return Look([], LONGEST_PAUSE, quiet=False)
             near = [row for row in rows if row.due_at <= now + ahead and row.id not in self._seen]
-            events = [_due(load_account(tx, row.id), row.due_at, now, since) for row in near]
+            events = [event for row in near if (event := _due(tx, row, now, since)) is not None]
             soon = any(row.due_at <= now + _QUIET for row in rows)
         return Look(events, LONGEST_PAUSE, quiet=not soon)
 
@@ -267,6 +268,7 @@ class Runner:
         finally:
             self._open.discard(account.action_id)
         self._note(succeeded=in_time and (run.closed or work.stalled))
+        slot.release()
         if work.expansion is not None:
             await self._settle(run)
 
@@ -315,10 +317,14 @@ class Runner:
     async def _settle(self, run: Run) -> None:
         """Note the flow run of an event that was claimed; without a closed one its history is owed."""
         done = str(run.flow_run_id) if run.closed and run.flow_run_id else None
-        try:
-            await asyncio.to_thread(self._write_settled, run.work.action_id, done)
-        except Unavailable as error:
-            logger.warning("history of action {} not noted: {}", run.work.action_id, error.message)
+        while not self._stopping.is_set():
+            try:
+                await asyncio.to_thread(self._write_settled, run.work.action_id, done)
+            except Unavailable as error:
+                logger.warning("history of action {} not noted: {}", run.work.action_id, error.message)
+                await asyncio.sleep(1.0)
+            else:
+                return
 
     def _write_settled(self, action_id: int, flow_run_id: str | None) -> None:
         with self._writing:
@@ -405,8 +411,14 @@ _NEXT = (
 )
 
 
-def _due(account: Account, due_at: datetime, now: datetime, since: float) -> Due:
-    start_at = since + (due_at - now).total_seconds()
+def _due(tx: Tx, row: Any, now: datetime, since: float) -> Due | None:
+    """An event with its instant; None for one that cannot be shown, which the engine carries out all the same."""
+    try:
+        account = load_account(tx, row.id)
+    except (HuiyingError, ValueError) as error:
+        logger.error("action {} cannot be shown: {}", row.id, type(error).__name__)
+        return None
+    start_at = since + (row.due_at - now).total_seconds()
     return Due(account, start_at, start_at + LATEST_START.total_seconds())
 
 
@@ -436,6 +448,8 @@ def make_api(settings: Settings) -> PrefectApi:
 def main(services: Services) -> None:
     """Run until SIGTERM or Ctrl-C. Never returns: Prefect's own ending waits for a server that may not answer."""
     logging.getLogger("prefect").setLevel(logging.WARNING)
+    for told_by_our_tables in ("prefect.flow_runs", "prefect.task_runs"):
+        logging.getLogger(told_by_our_tables).setLevel(logging.CRITICAL)
     ends: queue.SimpleQueue[int] = queue.SimpleQueue()  # may be used inside a signal handler
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: ends.put(0))

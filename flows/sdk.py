@@ -24,6 +24,7 @@ from prefect.client.schemas.actions import ArtifactCreate, FlowRunCreate, StateC
 from prefect.client.schemas.objects import FlowRun, FlowRunPolicy, State, StateType
 from prefect.context import AsyncClientContext, SyncClientContext
 from prefect.events.worker import EventsWorker
+from prefect.exceptions import PrefectException
 from prefect.flow_engine import AsyncFlowRunEngine
 from prefect.settings import (
     PREFECT_API_REQUEST_TIMEOUT,
@@ -41,6 +42,8 @@ _FIRST_PAUSE = 0.02
 _ASK_AGAIN = {HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.BAD_GATEWAY}
 
 EventFlow = Flow[..., Any]
+#: What the SDK raises when the server, or the SDK itself, fails.
+FAULTS = (httpx.HTTPError, PrefectException)
 
 
 class Unreachable(httpx.TransportError):

@@ -28,6 +28,7 @@ class FakePrefect:
         self.script: deque[int] = deque()
         self.asked: list[str] = []
         self.tokens = 0
+        self.refuse = False
         self._ids = itertools.count(1)
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), _Handler)
         self._server.daemon_threads = True
@@ -73,6 +74,8 @@ class FakePrefect:
         match parts:
             case ["flows"]:
                 return self._once(self.flows, body, "name")
+            case ["flow_runs"] if self.refuse:
+                return 422, {}
             case ["flow_runs"]:
                 return self._once(self.runs, {"tasks": [], **body}, "idempotency_key")
             case ["flow_runs", run_id]:

@@ -214,6 +214,34 @@ def test_an_outage_in_the_middle_leaves_the_event_owed(world, clock, reconciler,
     assert reconciler.step(ACTOR) == 1
 
 
+def test_an_event_that_prefect_refuses_again_and_again_does_not_keep_the_others_from_being_told(
+    world, clock, reconciler, prefect
+):
+    (first,) = carried_out(world, clock)
+    (second,) = carried_out(world, clock)
+    prefect.refuse = True
+    for _ in range(3):
+        assert reconciler.step(ACTOR) == 0
+    prefect.refuse = False
+    assert reconciler.step(ACTOR) == 1
+    assert history_of(world, second)[0] == "backfilled"
+    assert history_of(world, first)[0] == "owed"
+
+
+def test_an_event_of_an_unknown_kind_is_told_all_the_same(world, clock, reconciler, prefect):
+    (action,) = carried_out(world, clock)
+    with world.store.transaction("test") as tx:
+        tx.run(t.timed_action.update().values(kind="from_the_future"))
+    assert reconciler.step(ACTOR) == 1
+    assert history_of(world, action)[0] == "backfilled"
+
+
+def test_two_nodes_do_not_bundle_the_same_events(world, clock, reconciler, api):
+    ids = carried_out(world, clock, BUNDLE_FROM)
+    assert reconciler._begin_bundle(ACTOR, ids).action_ids == tuple(ids)
+    assert Reconciler(world.services, api)._begin_bundle(ACTOR, ids) is None
+
+
 def test_runs_of_a_former_life_are_owed_and_those_of_others_are_not(world, clock, reconciler):
     (mine,) = carried_out(world, clock, mode=PREFECT, owed=False)
     (others,) = carried_out(world, clock, mode=PREFECT, owed=False)
