@@ -11,7 +11,7 @@ import contextlib
 import gc
 import threading
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -33,6 +33,7 @@ from huiying.service.outage import consolidate_backlog
 from huiying.service.recorder import Recorder
 from huiying.service.senders import Senders
 from huiying.service.services import Services
+from huiying.service.turns import Turns
 from huiying.store import heartbeats, outbox, scenes
 from huiying.store import tables as t
 from huiying.store.db import Tx
@@ -65,17 +66,20 @@ class _Look:
 
     found: outbox.Outlook
     now: datetime
+    #: When ``now`` was read, on the monotonic clock: what is found lies that much nearer by the time it is used.
+    read_at: float
     guard: timedelta
+    is_progress: bool = True
 
     @property
     def until_action(self) -> float:
         at = self.found.next_action_at
-        return _NEVER if at is None else (at + self.guard - self.now).total_seconds()
+        return _NEVER if at is None else (at + self.guard - self.now).total_seconds() - (monotonic() - self.read_at)
 
     @property
     def until_delivery(self) -> float:
         at = self.found.next_delivery_at
-        return _NEVER if at is None else (at - self.now).total_seconds()
+        return _NEVER if at is None else (at - self.now).total_seconds() - (monotonic() - self.read_at)
 
     @property
     def has_action(self) -> bool:
@@ -122,10 +126,9 @@ class Engine:
             most_threads=self._options.most_threads,
             on_low=self.wake,
         )
-        self._recorder = Recorder(self._record)
+        self._recorder = Recorder(self._record, self._let_go)
         self._ticking = threading.Lock()
-        # One writer at a time within the process: waiting here is fair and quick, SQLite's busy handler is neither.
-        self._writing = threading.Lock()
+        self._turns = Turns()
         self._holding: set[str] = set()
         self._awake = threading.Event()
         self._stopping = threading.Event()
@@ -220,25 +223,25 @@ class Engine:
 
     def _look(self) -> _Look:
         with self._services.store.reading() as tx:
+            read_at = monotonic()
             found = outbox.outlook(tx, self._runner)
             guard = GUARD if _is_healthy(found, tx.now) and outbox.count_due(tx, tx.now, CALM + 1) <= CALM else _NOW
-            return _Look(found, tx.now, guard)
+            return _Look(found, tx.now, read_at, guard)
 
     def _tick(self) -> float:
         if self._stopping.is_set():
             return _IDLE_SECONDS
-        if self._expected <= monotonic():
-            self._expand()  # the last look has named this moment: do not ask again first
-        self._sweep()
         until = monotonic() + _LONGEST_LOOK
-        look = self._look()
-        while self._has_work(look):
-            more = self._work(look)
-            look = self._look()
-            if not more or self._lanes.waiting() >= _MOST_WAITING:
-                break
+        # The last look has named this moment: do not ask again first.
+        look = self._expand(_NOW) if self._expected <= monotonic() else self._look()
+        self._sweep()
+        while self._has_work(look) and self._lanes.waiting() < _MOST_WAITING:
             if monotonic() > until:
                 return 0.0
+            following = self._work(look)
+            if following is None:
+                break
+            look = following
         self._note_held(look.found.held)
         return self._pause(look)
 
@@ -248,32 +251,42 @@ class Engine:
     def _has_action(self, look: _Look) -> bool:
         return self._options.expand_actions and look.has_action
 
-    def _work(self, look: _Look) -> bool:
-        """Do what one look has found; True when there may be more."""
-        more = False
+    def _work(self, look: _Look) -> _Look | None:
+        """Do what one look has found; gives the next look, or None when there was nothing this process could take."""
+        following = None
         if self._has_action(look):
-            more = self._consolidate() if look.is_backlog(stale_after(self._services)) else self._expand(look.guard)
-        if look.has_delivery:
-            more = self._claim() or more
-        return more
+            backlog = look.is_backlog(stale_after(self._services))
+            after = self._consolidate() if backlog else self._expand(look.guard)
+            following = after if after.is_progress else None
+        if look.has_delivery and self._claim():
+            following = self._look()
+        return following
 
-    def _consolidate(self) -> bool:
-        with self._writing:
+    def _consolidate(self) -> _Look:
+        with self._turns.turn():
             digest = consolidate_backlog(self._services, self._senders, self.hand, self._lanes.room)
-        if digest is None:
-            return self._expand()
-        self._dispatch(digest.claimed)
-        return True
+        if digest is not None:
+            self._dispatch(digest.claimed)
+        return self._look() if digest is not None else self._expand(_NOW)
 
-    def _expand(self, guard: timedelta = _NOW) -> bool:
+    def _expand(self, guard: timedelta) -> _Look:
         self._expected = _NEVER
-        with self._writing:
-            batch: Batch = expand_due(self._services, self._senders, self.hand, room=self._lanes.room, older_than=guard)
+        with self._turns.turn():
+            batch: Batch = expand_due(
+                self._services,
+                self._senders,
+                self.hand,
+                room=self._lanes.room,
+                older_than=guard,
+                runner=self._runner,
+            )
         self._dispatch(batch.claimed)
-        return len(batch.expansions) >= MOST_AT_ONCE
+        if batch.ahead is None or batch.now is None or _is_healthy(batch.ahead, batch.now):
+            return replace(self._look(), is_progress=bool(batch.expansions))
+        return _Look(batch.ahead, batch.now, batch.began, _NOW, bool(batch.expansions))
 
-    def _claim(self) -> bool:
-        with self._writing:
+    def _claim(self) -> int:
+        with self._turns.turn():
             claimed = claim_due(
                 self._services,
                 self._senders,
@@ -284,7 +297,7 @@ class Engine:
                 holding=self._holding,
             )
         self._dispatch(claimed)
-        return len(claimed) >= MOST_AT_ONCE
+        return len(claimed)
 
     def _pause(self, look: _Look) -> float:
         """Seconds until there is something to do; what is due and could not be taken is looked at again very soon."""
@@ -308,17 +321,17 @@ class Engine:
         now = monotonic()
         if now >= self._next_sweep:
             self._next_sweep = now + _SWEEP_SECONDS
-            with self._writing:
+            with self._turns.turn():
                 sweep_breaches(self._services, self.hand, _BREACH_GRACE)
         if now >= self._next_tidy:
             self._next_tidy = now + _TIDY_SECONDS
-            with self._writing, self._services.store.transaction(self.hand.actor) as tx:
+            with self._turns.turn(), self._services.store.transaction(self.hand.actor) as tx:
                 outbox.sweep_ledger(tx, tx.now - timedelta(hours=1))
                 outbox.clamp_waits(tx, tx.now + _LONGEST_WAIT)
 
     def clock_stepped(self, seconds: float) -> None:
         """The wall clock jumped: the chain keeps it, and no delivery waits for a moment that has moved away."""
-        with self._writing, self._services.store.transaction(self.hand.actor) as tx:
+        with self._turns.turn(), self._services.store.transaction(self.hand.actor) as tx:
             tx.audit("clock_step", f"process:{self.hand.process}", {"milliseconds": round(seconds * 1000)})
             outbox.clamp_waits(tx, tx.now + _LONGEST_WAIT)
             outbox.sweep_ledger(tx, tx.now - timedelta(hours=1))
@@ -327,10 +340,12 @@ class Engine:
     def _beat(self) -> None:
         while not self._stopping.wait(1.0):
             try:
-                with self._writing, self._services.store.transaction(self.hand.actor) as tx:
+                with self._turns.turn(), self._services.store.transaction(self.hand.actor) as tx:
                     heartbeats.beat(tx, self.hand.process, self.hand.boot_id, self._state(tx))
             except Unavailable as error:
                 logger.warning("no heartbeat: {}", error.message)
+            except Exception:  # noqa: BLE001 - the next beat may succeed; a thread that ends here never beats again
+                logger.exception("no heartbeat")
 
     def _state(self, tx: Tx) -> dict[str, Any]:
         look = outbox.outlook(tx, self._runner)
@@ -362,20 +377,26 @@ class Engine:
 
     def _send(self, claimed: Claimed) -> None:
         """Send one; what has waited too long for its turn is given back, so that no lease runs out in a queue."""
-        trust = self._services.settings.lease_seconds - self._options.send_seconds - 2.0
-        if self._stopping.is_set() or monotonic() - claimed.held_since > max(trust, 1.0):
+        trust = max(self._services.settings.lease_seconds - self._options.send_seconds - 2.0, 1.0)
+        until = claimed.held_since + trust
+        there_is_room = self._recorder.wait_for_room(until - monotonic())
+        if self._stopping.is_set() or not there_is_room or monotonic() > until:
             self._recorder.put(give_back(claimed))
             return
         self._recorder.put(send_claimed(self._senders, claimed, self._options.send_seconds))
 
     def _record(self, attempts: Sequence[Attempt]) -> None:
-        with self._writing:
+        with self._turns.turn(first=True):
             recorded = record_outcomes(self._services, self.hand, attempts)
-        self._holding.difference_update([attempt.claimed.notice_no for attempt in attempts])
+        self._let_go(attempts)
         for channel_id, breaker in recorded.breakers.items():
             self._mind_breaker(channel_id, breaker)
         if recorded.made or recorded.breakers:
             self.wake()
+
+    def _let_go(self, attempts: Sequence[Attempt]) -> None:
+        """What is recorded, or never can be, may be claimed again when its row says so."""
+        self._holding.difference_update([attempt.claimed.notice_no for attempt in attempts])
 
     def _mind_breaker(self, channel_id: str, breaker: Breaker) -> None:
         """A parked channel's queue goes back to the outbox; a recovered one gets its places again."""

@@ -17,21 +17,34 @@ from huiying.service.delivery import Attempt
 MOST = 256
 #: How long an outcome waits for company: hardly at all in calm, a little more in a storm.
 CALM_SECONDS = 0.003
-STORM_SECONDS = 0.04
+STORM_SECONDS = 0.02
 _STORM_FROM = 8
 _LONGEST_PAUSE = 2.0
+#: So many outcomes may be unrecorded before sending waits: at a kill -9 each of them is a message that goes out twice. A
+#: process that has just started may be about to die again, so it begins with few and doubles with every commit.
+NARROW = 32
+WIDE = 384
 
 
 class Recorder:
-    """A thread that hands attempts to ``record`` in batches; nothing is dropped while the store is away."""
+    """A thread that hands attempts to ``record`` in batches; nothing is dropped while the store is away.
 
-    def __init__(self, record: Callable[[Sequence[Attempt]], None]) -> None:
+    ``give_up`` hears of an attempt that cannot be recorded at all: its lease runs out, and then it is sent again.
+    """
+
+    def __init__(
+        self,
+        record: Callable[[Sequence[Attempt]], None],
+        give_up: Callable[[Sequence[Attempt]], None] = lambda _attempts: None,
+    ) -> None:
         self._record = record
+        self._give_up = give_up
         self._queue: queue.SimpleQueue[Attempt | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._run, name="recorder", daemon=True)
         self._closing = False
         self._open = 0
-        self._lock = threading.Lock()
+        self._window = NARROW
+        self._room = threading.Condition()
 
     def start(self) -> None:
         """Begin recording."""
@@ -39,9 +52,14 @@ class Recorder:
 
     def put(self, attempt: Attempt) -> None:
         """Queue an attempt."""
-        with self._lock:
+        with self._room:
             self._open += 1
         self._queue.put(attempt)
+
+    def wait_for_room(self, seconds: float) -> bool:
+        """Wait until another outcome may be left unrecorded for a moment; False when that takes too long."""
+        with self._room:
+            return self._room.wait_for(lambda: self._open < self._window or self._closing, seconds)
 
     @property
     def waiting(self) -> int:
@@ -61,8 +79,10 @@ class Recorder:
             last = len(batch)
             if batch:
                 self._commit(batch)
-                with self._lock:
+                with self._room:
                     self._open -= len(batch)
+                    self._window = min(2 * self._window, WIDE)
+                    self._room.notify_all()
             elif self._closing:
                 return
 
@@ -70,7 +90,8 @@ class Recorder:
         first = self._queue.get()
         if first is None:
             return self._rest([])
-        time.sleep(patience)
+        if self._open < self._window:  # nobody else will come while everybody waits for us
+            time.sleep(patience)
         return self._rest([first])
 
     def _rest(self, batch: list[Attempt]) -> list[Attempt]:
@@ -103,6 +124,8 @@ class Recorder:
                     middle = len(batch) // 2
                     self._commit(batch[:middle])
                     self._commit(batch[middle:])
+                else:
+                    self._give_up(batch)
                 return
             else:
                 return

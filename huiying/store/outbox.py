@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import sqlalchemy as sa
@@ -354,13 +354,23 @@ def release(tx: Tx, rows: Sequence[tuple[str, int, datetime]]) -> None:
         tx.run(_RELEASE, [{"key": no, "held_token": token, "new_visible_at": at} for no, token, at in rows])
 
 
+#: What may have arrived already and is lost once more: a process that dies again and again repeats it once a minute.
+LOST_AGAIN_WAITS = timedelta(seconds=60)
+# A resend says so in its detail, which is JSON with its keys in order and without spaces.
+_MAY_HAVE_ARRIVED = sa.type_coerce(_D.detail, sa.Text).like('%"resend":true%')
+
+
 def release_owned_before(tx: Tx, process: str, owner: str) -> int:
     """A process that starts voids what its former lives were holding; a lease need not run out for that."""
+    instant = _D.visible_at.type
+    again = sa.case(
+        (_MAY_HAVE_ARRIVED, sa.literal(tx.now + LOST_AGAIN_WAITS, instant)), else_=sa.literal(tx.now, instant)
+    )
     statement = (
         t.delivery.update()
         .where(_LIVE_DELIVERY, _D.state == str(DeliveryState.SENDING))
         .where(_D.owner.startswith(f"{process}/", autoescape=True), _D.owner != owner)
-        .values(visible_at=tx.now)
+        .values(visible_at=again)
     )
     return int(tx.run(statement).rowcount)
 
