@@ -30,7 +30,7 @@ from huiying.store import tables as t
 from tests.flow_stage import PrefectServer
 from tests.trials.judge import Bounds, Verdict, drain, judge
 from tests.trials.processes import Cast, Nursery, Nursling, Process, wait_until
-from tests.trials.receiver import Receiver
+from tests.trials.receiver import Faults, Receiver
 from tests.trials.stage import OPERATOR, Stage, furnish, opinion, staged
 
 pytestmark = [pytest.mark.slow, pytest.mark.trials, pytest.mark.timeout(240)]
@@ -94,6 +94,7 @@ def visits(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Futur
             made[name] = pool.submit(_visit_engine, nursery, _copy(template, folder / name), name)
         for name in REGISTRAR:
             made[name] = pool.submit(_visit_registrar, nursery, _copy(template, folder / name), name)
+        made["twice"] = pool.submit(_visit_twice, nursery, _copy(template, folder / "twice"))
         made["poison"] = pool.submit(_visit_poison, nursery, _copy(template, folder / "poison"))
         yield made
         for visit in made.values():
@@ -150,13 +151,21 @@ def _visit_engine(nursery: Nursery, stage: Stage, name: str) -> Visit:
         _register(services, 2)
         visit, engine = Visit(), nursery.engine(stage)
         if name.startswith("claim"):
-            # Claiming meets what a former life has left behind.
-            _dies_at(engine, "send_before")
+            _leave_some_unsent(receiver, engine)
         _dies_at(engine, name)
         visit.died_at.append(name)
         visit.verdict = _end_well(stage, services, receiver, engine)
         services.store.close()
     return visit
+
+
+def _leave_some_unsent(receiver: Receiver, engine: Nursling) -> None:
+    """An engine that is asked to end gives back what it has not begun to send; the next one has to claim that."""
+    receiver.faults = Faults(delay=0.5)
+    engine.start(HUIYING_SENDER_THREADS="1")
+    assert wait_until(lambda: bool(receiver.log.posts), _PATIENCE), engine.said()
+    assert engine.end() == 0, engine.said()
+    receiver.faults = Faults()
 
 
 def _visit_registrar(nursery: Nursery, stage: Stage, name: str) -> Visit:
@@ -181,27 +190,56 @@ def _visit_registrar(nursery: Nursery, stage: Stage, name: str) -> Visit:
 
 
 def _visit_poison(nursery: Nursery, stage: Stage) -> Visit:
-    """The sender dies again and again over the same messages, which are overdue by then: no other way is left."""
+    """Messages over which many lives were lost, overdue by now, so that no other way is left for them."""
     with Receiver() as receiver:
         services = stage.services()
         _lead_to(services, receiver)
         _register(services, 1)
         time.sleep(_DUE_SECONDS + 0.5)
         visit, engine = Visit(), nursery.engine(stage)
-        for _ in range(MOST_LOST):
-            _dies_at(engine, "send_before")
-            visit.died_at.append("send_before")
+        _dies_at(engine, "send_before")
+        with services.store.transaction("local:trial") as tx:
+            lost = {"lost": MOST_LOST, "resend": True}
+            tx.run(t.delivery.update().values(state="pending", owner="", visible_at=tx.now, detail=lost))
         engine.start()
-        now = datetime.now(UTC)
-        other = incidents.register(services, OPERATOR, opinion("另一件", now, 3600.0), "other")["no"]
-        visit.notes["others go on"] = wait_until(
-            lambda: any(other in str(post.data["data"]["incident_no"]) for post in receiver.log.taken()), 20.0
-        )
+        visit.notes["others go on"] = _other_is_told(services, receiver)
         time.sleep(1.0)
         visit.notes["failed looks"] = engine.output.read_text(encoding="utf-8").count("a look failed")
         engine.end()
         services.store.close()
     return visit
+
+
+def _visit_twice(nursery: Nursery, stage: Stage) -> Visit:
+    """Two lives in a row send the same messages and die before they can say so."""
+    with Receiver() as receiver:
+        services = stage.services()
+        _lead_to(services, receiver)
+        _register(services, 1)
+        time.sleep(_DUE_SECONDS + 0.5)
+        visit, engine = Visit(), nursery.engine(stage)
+        for _ in range(2):
+            _dies_at(engine, "send_after")
+        with services.store.reading() as tx:
+            lost = [row.notice_no for row in tx.all(sa.select(t.delivery)) if "lost" in row.detail]
+        before = receiver.log.copies()
+        engine.start()
+        visit.notes["others go on"] = _other_is_told(services, receiver)
+        time.sleep(1.0)
+        after = receiver.log.copies()
+        visit.notes["lost twice"] = bool(lost)
+        visit.notes["sent again at once"] = [no for no in lost if after[no] > before[no]]
+        engine.end()
+        services.store.close()
+    return visit
+
+
+def _other_is_told(services: Services, receiver: Receiver) -> bool:
+    now = datetime.now(UTC)
+    other = incidents.register(services, OPERATOR, opinion("另一件", now, 3600.0), "other")["no"]
+    return wait_until(
+        lambda: any(other in str(post.data["data"]["incident_no"]) for post in receiver.log.taken()), 20.0
+    )
 
 
 def _visit_runner(nursery: Nursery, stage: Stage) -> Visit:
@@ -301,6 +339,11 @@ def test_messages_over_which_the_sender_dies_again_and_again_do_not_hold_up_the_
 ):
     visit = visited("poison")
     assert visit.notes == {"others go on": True, "failed looks": 0}
+
+
+def test_what_two_lives_have_lost_is_not_sent_with_every_start(visited: Callable[[str], Visit]):
+    visit = visited("twice")
+    assert visit.notes == {"others go on": True, "lost twice": True, "sent again at once": []}
 
 
 @pytest.mark.parametrize("name", RUNNER)

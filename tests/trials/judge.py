@@ -306,12 +306,14 @@ def _judge_copies(log: Log, bounds: Bounds, verdict: Verdict) -> None:
     """A dropped answer provokes a second copy by itself; everything beyond that is ours."""
     copies = log.copies()
     extra = sum(count - 1 for count in copies.values())
-    provoked = sum(post.answer == "dropped" for post in log.taken())
+    dropped = Counter(post.notice_no for post in log.taken() if post.answer == "dropped")
+    provoked = dropped.total()
+    own = {no: count - dropped[no] for no, count in copies.items()}
     highest = max(copies.values(), default=0)
     verdict.figures |= {"duplicates": extra, "provoked": provoked, "copies": highest}
     if extra - provoked > bounds.duplicates:
         verdict.faults.append(f"{extra} duplicates, {provoked} provoked, more than {bounds.duplicates} of our own")
-    verdict.blame(f"more than {bounds.copies} copies", (no for no, count in copies.items() if count > bounds.copies))
+    verdict.blame(f"more than {bounds.copies} copies", (no for no, count in own.items() if count > bounds.copies))
 
 
 def judge_copies_alone(log: Log, verdict: Verdict) -> None:
