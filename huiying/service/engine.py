@@ -130,6 +130,7 @@ class Engine:
         self._ticking = threading.Lock()
         self._turns = Turns()
         self._holding: set[str] = set()
+        self._parked: dict[str, tuple[float, datetime]] = {}
         self._awake = threading.Event()
         self._stopping = threading.Event()
         self._threads: list[threading.Thread] = []
@@ -382,8 +383,15 @@ class Engine:
         there_is_room = self._recorder.wait_for_room(until - monotonic())
         if self._stopping.is_set() or not there_is_room or monotonic() > until:
             self._recorder.put(give_back(claimed))
-            return
-        self._recorder.put(send_claimed(self._senders, claimed, self._options.send_seconds))
+        elif (again_at := self._parked_since(claimed)) is not None:
+            self._recorder.put(give_back(claimed, again_at))
+        else:
+            self._recorder.put(send_claimed(self._senders, claimed, self._options.send_seconds))
+
+    def _parked_since(self, claimed: Claimed) -> datetime | None:
+        """Until when its channel is parked, if that happened after it was claimed."""
+        since, until = self._parked.get(claimed.channel_id, (0.0, claimed.claimed_at))
+        return until if claimed.held_since < since else None
 
     def _record(self, attempts: Sequence[Attempt]) -> None:
         with self._turns.turn(first=True):
@@ -401,8 +409,11 @@ class Engine:
     def _mind_breaker(self, channel_id: str, breaker: Breaker) -> None:
         """A parked channel's queue goes back to the outbox; a recovered one gets its places again."""
         if breaker.failures < BREAKER_AFTER:
+            self._parked.pop(channel_id, None)
             self._lanes.usual_places(channel_id)
             return
+        if breaker.parked_until is not None:
+            self._parked[channel_id] = monotonic(), breaker.parked_until
         self._lanes.limit(channel_id, 1)
         for claimed in self._lanes.take_back(channel_id):
             self._recorder.put(give_back(claimed, breaker.parked_until))
