@@ -16,6 +16,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from huiying.now import monotonic
 from huiying.service.services import Services
 from huiying.store import tables as t
 from tests.trials.desk import Desk
@@ -120,7 +121,7 @@ def _steps_that_decide(setting: Setting, scene: Scene) -> None:
     setting.say("two hours forward")
     scene.step(7200.0)
     scene.expect("what became due by two hours forward", lambda: "overdue" in scene.bands(far))
-    count = len(scene.heard(far))
+    count = _settled(scene, far)
     for seconds, words in ((-3600.0, "one hour back"), (-7200.0, "two more hours back")):
         setting.say(words)
         near = scene.desk.register(f"{words},之前登记", 4.0)
@@ -151,6 +152,17 @@ def _steps_that_do_not(setting: Setting, scene: Scene) -> None:
         for no in (near, after):
             scene.expect("a message in its own time", lambda no=no: "overdue" in scene.bands(no), 15.0)
     scene.step(-scene.clock.seconds)
+
+
+def _settled(scene: Scene, incident: str) -> int:
+    """How many messages about an incident there are once no more of them come: all that the step made due has arrived."""
+    count, since = len(scene.heard(incident)), monotonic()
+    give_up = since + 20.0
+    while monotonic() < min(since + 3.0, give_up):
+        time.sleep(0.1)
+        if len(scene.heard(incident)) != count:
+            count, since = len(scene.heard(incident)), monotonic()
+    return count
 
 
 def _was_due(scene: Scene, no: str) -> bool:
