@@ -17,7 +17,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="dev bench", description=__doc__)
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"{', '.join(CONTESTS)} (default: all)")
     parser.add_argument("--scale", type=float, default=1.0, help="smaller contests, to try the way")
-    parser.add_argument("--rounds", type=int, default=3, help="the best of so many rounds")
+    parser.add_argument("--rounds", type=int, default=3, help="how often; medians are shown")
     options = parser.parse_args()
     unknown = [name for name in options.names if name not in CONTESTS]
     if unknown:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import statistics
 import subprocess
 import sys
 import time
@@ -40,13 +41,57 @@ class Setting:
         return max(20, int(number * self.scale))
 
 
-def _best(setting: Setting, name: str, run: Callable[[], Result]) -> Result:
-    """The best of the rounds: what the machine does meanwhile only ever makes things slower."""
-    results = []
+Entry = tuple[str, Callable[[], Result]]
+
+
+@dataclass(frozen=True)
+class Field:
+    """What every contestant did in every round. They run in turns, so that whatever else the machine does hits all."""
+
+    rounds: list[dict[str, Result]]
+
+    def names(self) -> list[str]:
+        """The contestants in their order."""
+        return list(self.rounds[0])
+
+    def median(self, name: str, measure: Callable[[Result], float]) -> float:
+        """The middle round of one contestant."""
+        return statistics.median(measure(results[name]) for results in self.rounds)
+
+    def ratio(self, name: str, other: str, measure: Callable[[Result], float]) -> float:
+        """The middle of the ratios, each taken within one round."""
+        return statistics.median(measure(results[name]) / measure(results[other]) for results in self.rounds)
+
+    def sum(self, name: str, measure: Callable[[Result], int]) -> str:
+        """Over all rounds."""
+        return str(sum(measure(results[name]) for results in self.rounds))
+
+
+def _run(setting: Setting, what: str, entries: list[Entry]) -> Field:
+    rounds = []
     for turn in range(setting.rounds):
-        setting.progress.say(f"{name} ({turn + 1}/{setting.rounds})")
-        results.append(run())
-    return min(results, key=lambda result: (result.count - result.distinct, result.drained))
+        results = {}
+        for name, run in entries:
+            setting.progress.say(f"{what}, round {turn + 1} of {setting.rounds}: {name}")
+            results[name] = run()
+        rounds.append(results)
+    return Field(rounds)
+
+
+def _drained(result: Result) -> float:
+    return result.drained
+
+
+def _lost(result: Result) -> int:
+    return result.count - result.distinct
+
+
+def _twice(result: Result) -> int:
+    return result.copies
+
+
+def _late(share: float) -> Callable[[Result], float]:
+    return lambda result: result.late_ms(share)
 
 
 def _kept(condition: bool, text: str) -> str:
@@ -71,29 +116,24 @@ def spread(setting: Setting) -> Table:
     )
     plan = {"count": setting.count(300), "gap": 0.02, "connections": 16}
     with hook() as receiver, _databases() as database:
-        entries: list[tuple[str, Callable[[], Result]]] = [
+        entries: list[Entry] = [
             ("bare aiohttp", lambda: simple("bare", "bare", receiver, plan, 2.0)),
             ("APScheduler + SQLite store", lambda: simple("aps", "apscheduler", receiver, plan, _aps_lead(plan))),
             ("ours, SQLite", lambda: ours("ours", receiver, plan, lead=1.5)),
             ("ours, PostgreSQL", lambda: ours("ours pg", receiver, plan, database=database(), lead=1.5)),
         ]
-        results = [(name, _calmest(setting, name, run)) for name, run in entries]
-    reference = results[0][1].late_ms(0.99)
-    for name, result in results:
-        late = [f"{result.late_ms(share):.1f}" for share in (0.5, 0.9, 0.99, 1.0)]
-        ratio = f"{result.late_ms(0.99) / reference:.1f}"
-        table.rows.append((name, *late, ratio, str(result.count - result.distinct), str(result.copies)))
-    ours_p99 = results[2][1].late_ms(0.99)
-    table.notes.append(_kept(ours_p99 <= 10, f"p99 of ours on SQLite ≤ 10 ms: {ours_p99:.1f} ms"))
+        found = _run(setting, "spread", entries)
+    bare, mine = entries[0][0], entries[2][0]
+    for name in found.names():
+        late = [f"{found.median(name, _late(share)):.1f}" for share in (0.5, 0.9, 0.99, 1.0)]
+        ratio = f"{found.ratio(name, bare, _late(0.99)):.1f}"
+        table.rows.append((name, *late, ratio, found.sum(name, _lost), found.sum(name, _twice)))
+    p99 = found.median(mine, _late(0.99))
+    best = min(results[mine].late_ms(0.99) for results in found.rounds)
+    table.notes.append(
+        _kept(p99 <= 10, f"p99 of ours on SQLite ≤ 10 ms: {p99:.1f} ms, in the best round {best:.1f} ms")
+    )
     return table
-
-
-def _calmest(setting: Setting, name: str, run: Callable[[], Result]) -> Result:
-    results = []
-    for turn in range(setting.rounds):
-        setting.progress.say(f"spread: {name} ({turn + 1}/{setting.rounds})")
-        results.append(run())
-    return min(results, key=lambda result: result.late_ms(0.99))
 
 
 def _aps_lead(plan: dict[str, Any]) -> float:
@@ -113,26 +153,29 @@ def storm(setting: Setting) -> Table:
     )
     plan = {"count": count, "connections": 16}
     with hook() as receiver, _databases() as database:
-        entries: list[tuple[str, Callable[[], Result]]] = [
+        entries: list[Entry] = [
             ("bare aiohttp", lambda: simple("bare", "bare", receiver, plan, 2.0)),
             ("APScheduler + SQLite store", lambda: simple("aps", "apscheduler", receiver, plan, _aps_lead(plan))),
             ("ours, SQLite", lambda: ours("ours", receiver, plan, lead=1.5)),
             ("ours, SQLite, two senders", lambda: ours("ours 2", receiver, plan, workers=2, lead=1.5)),
             ("ours, PostgreSQL", lambda: ours("ours pg", receiver, plan, database=database(), lead=1.5)),
         ]
-        results = [(name, _best(setting, f"storm: {name}", run)) for name, run in entries]
-    bare, stored = results[0][1].drained, results[1][1].drained
-    _fill(table, results, lambda r: (f"{r.drained / bare:.2f}", f"{r.drained / stored:.2f}"))
-    mine = results[2][1].drained
-    table.notes.append(_kept(mine <= stored / 2, f"at most half of APScheduler's time: {mine / stored:.2f}"))
-    table.notes.append(f"aimed   near twice the bare client's time: {mine / bare:.2f}")
+        found = _run(setting, "storm", entries)
+    bare, stored, mine = (entries[number][0] for number in range(3))
+    _fill(table, found, (bare, stored))
+    half = found.ratio(mine, stored, _drained)
+    table.notes.append(_kept(half <= 0.5, f"at most half of APScheduler's time: {half:.2f}"))
+    table.notes.append(f"aimed   near twice the bare client's time: {found.ratio(mine, bare, _drained):.2f}")
     return table
 
 
-def _fill(table: Table, results: list[tuple[str, Result]], ratios: Callable[[Result], tuple[str, ...]]) -> None:
-    for name, r in results:
-        row = (name, f"{r.drained:.2f}", f"{r.rate():.0f}", f"{r.cpu_ms():.2f}", f"{r.late_ms(0.99):.0f}")
-        table.rows.append((*row, *ratios(r), str(r.count - r.distinct), str(r.copies)))
+def _fill(table: Table, found: Field, references: tuple[str, ...]) -> None:
+    for name in found.names():
+        measures = (_drained, Result.rate, Result.cpu_ms, _late(0.99))
+        forms = ("{:.2f}", "{:.0f}", "{:.2f}", "{:.0f}")
+        row = [form.format(found.median(name, measure)) for form, measure in zip(forms, measures, strict=True)]
+        ratios = [f"{found.ratio(name, other, _drained):.2f}" for other in references]
+        table.rows.append((name, *row, *ratios, found.sum(name, _lost), found.sum(name, _twice)))
 
 
 def flood(setting: Setting) -> Table:
@@ -155,15 +198,14 @@ def _many(setting: Setting, count: int, delay: float) -> Table:
     plan = {"count": count, "connections": 256 if delay else 64, "patience": 180.0}
     with hook(delay) as receiver:
         bare = f"bare aiohttp, {plan['connections']} connections"
-        entries: list[tuple[str, Callable[[], Result]]] = [
+        entries: list[Entry] = [
             (bare, lambda: simple("bare", "bare", receiver, plan, 3.0)),
             ("ours, SQLite", lambda: ours("ours", receiver, plan, lead=2.0)),
             ("ours, SQLite, two senders", lambda: ours("ours 2", receiver, plan, workers=2, lead=2.0)),
         ]
-        results = [(name, _best(setting, f"{table.title}: {name}", run)) for name, run in entries]
-    reference = results[0][1].drained
-    _fill(table, results, lambda r: (f"{r.drained / reference:.2f}",))
-    one, two = results[1][1].rate(), results[2][1].rate()
+        found = _run(setting, name, entries)
+    _fill(table, found, (bare,))
+    one, two = (found.median(entries[number][0], Result.rate) for number in (1, 2))
     table.notes.append(_kept(one >= 600, f"at least 600/s durable on SQLite: {one:.0f}/s"))
     table.notes.append(f"aimed   1,000/s with a second sender process: {two:.0f}/s")
     return table
