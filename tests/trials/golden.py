@@ -23,6 +23,7 @@ from huiying.domain.kinds import Kind, Severity, TimeKind
 from huiying.domain.message import Notice
 from huiying.domain.outcome import Accepted, Outcome
 from huiying.service import incidents, rulebook
+from huiying.service.breaches import sweep_breaches
 from huiying.service.engine import Engine
 from huiying.service.requests import RegisterRequest, TimeInput, TransferInput
 from huiying.service.services import Services
@@ -129,6 +130,7 @@ def main(folder: Path) -> None:
             numbers.append(view["no"])
             tell("registered", view=view)
         _live_through(services, engine, clock, at + timedelta(hours=hours), read)
+        sweep_breaches(services, engine.hand, timedelta(seconds=1.5))  # the engine's own sweeps come in real time
         for number in numbers:
             tell("seen again", view=_renamed(services, number))
     _tell_tables(services)

@@ -68,18 +68,26 @@ def run(name: str, folder: Path, load: Load, seed: int) -> None:
         text = intent_path.read_text(encoding="utf-8") if intent_path.exists() else ""
         intent = json.loads(text) if text else _intend(chance, load)
         if not text:
-            fresh = intent_path.with_suffix(".new")
-            fresh.write_text(json.dumps(intent), encoding="utf-8")
-            fresh.rename(intent_path)
-        _carry_out(services, intent, note, with_task=chance.random() < load.tasks)
+            _keep(intent_path, intent)
+        view = _register(services, intent, note)
+        if "task_due" in intent or chance.random() < load.tasks:
+            if "task_due" not in intent:
+                intent["task_due"] = (datetime.now(UTC) + timedelta(seconds=intent["seconds"])).isoformat()
+                _keep(intent_path, intent)
+            _add_task(services, intent, view["no"], note)
         intent_path.unlink()
         done += 1
         time.sleep(load.pause * chance.uniform(0.5, 1.5))
 
 
-def _carry_out(
-    services: Any, intent: dict[str, Any], note: Callable[[dict[str, Any]], None], *, with_task: bool
-) -> None:
+def _keep(path: Path, intent: dict[str, Any]) -> None:
+    """What is repeated under one key must be the same to the letter, the task's due time too."""
+    fresh = path.with_suffix(".new")
+    fresh.write_text(json.dumps(intent), encoding="utf-8")
+    fresh.rename(path)
+
+
+def _register(services: Any, intent: dict[str, Any], note: Callable[[dict[str, Any]], None]) -> dict[str, Any]:
     began = time.monotonic()
     request = opinion(intent["key"], datetime.fromisoformat(intent["at"]), intent["seconds"])
     view = _repeat_while_busy(lambda: incidents.register(services, OPERATOR, request, intent["key"]), note)
@@ -87,16 +95,17 @@ def _carry_out(
     note(
         {"no": view["no"], "key": intent["key"], "clocks": clocks, "took": time.monotonic() - began, "at": time.time()}
     )
-    if not with_task:
-        return
-    due = datetime.now(UTC) + timedelta(seconds=intent["seconds"])
+    return view
+
+
+def _add_task(services: Any, intent: dict[str, Any], no: str, note: Callable[[dict[str, Any]], None]) -> None:
+    due = datetime.fromisoformat(intent["task_due"])
     try:
         view = _repeat_while_busy(
-            lambda: incidents.add_task(services, OPERATOR, view["no"], "water", "核查情况", due, intent["key"] + "t"),
-            note,
+            lambda: incidents.add_task(services, OPERATOR, no, "water", "核查情况", due, intent["key"] + "t"), note
         )
     except HuiyingError as refused:
-        note({"refused": refused.message, "no": view["no"]})
+        note({"refused": refused.message, "no": no})
     else:
         clocks = {clock["key"]: clock["due_at"] for clock in view["clocks"]}
         note({"no": view["no"], "task": True, "clocks": clocks, "at": time.time()})

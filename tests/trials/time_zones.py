@@ -56,10 +56,16 @@ def _begin(folder: Path, zone: str) -> tuple[subprocess.Popen[bytes], Path]:
 
 def _differences(golden: list[str], other: list[str]) -> list[str]:
     found = [
-        f"line {n}: {b[:160]} instead of {a[:160]}"
+        f"line {n}: {_around(b, a)} instead of {_around(a, b)}"
         for n, (a, b) in enumerate(zip(golden, other, strict=False), 1)
         if a != b
     ]
     if len(golden) != len(other):
         found.append(f"{len(other)} lines instead of {len(golden)}")
     return found
+
+
+def _around(line: str, other: str) -> str:
+    """The first place where two lines part, with what stands before it."""
+    parts = next((n for n, (a, b) in enumerate(zip(line, other, strict=False)) if a != b), min(len(line), len(other)))
+    return "…" + line[max(0, parts - 60) : parts + 60]
