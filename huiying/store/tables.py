@@ -389,6 +389,31 @@ acknowledgement = Table(
     _text("note", 500),
     Index(None, "incident_id"),
 )
+acknowledged_notice = Table(  # once for each person: the key makes a second press, in whatever process, find the first
+    "acknowledged_notice",
+    metadata,
+    Column("notice_no", String(40), primary_key=True),
+    Column("person_id", String(80), primary_key=True),
+    Column("at", Instant, nullable=False),
+)
+handover = Table(  # one shift hands over to the next: both sign the same snapshot
+    "handover",
+    metadata,
+    Column("id", _Id, primary_key=True),
+    Column("unit_id", ForeignKey("unit.id"), nullable=False),
+    Column("from_person", ForeignKey("person.id"), nullable=False),
+    Column("to_person", ForeignKey("person.id"), nullable=False),
+    Column("state", String(12), nullable=False),  # prepared, offered, taken, withdrawn
+    Column("at", Instant, nullable=False),  # of the snapshot
+    Column("snapshot", Json, nullable=False),
+    Column("snapshot_hash", String(64), nullable=False),
+    _text("notes"),
+    Column("signed_out_at", Instant),
+    Column("signed_in_at", Instant),
+    _text("remark", 500),  # of the person who takes over
+    Index(None, "unit_id", "at"),
+    Index(None, "to_person", "state"),
+)
 
 # -- timed actions and deliveries --------------------------------------------------------------------------------------
 timed_action = Table(

@@ -47,6 +47,13 @@ def _forbid_changes(table: str) -> None:
 
 def _create_tables() -> None:  # noqa: PLR0915 - one statement for each table
     op.create_table(
+        "acknowledged_notice",
+        sa.Column("notice_no", sa.String(length=40), nullable=False),
+        sa.Column("person_id", sa.String(length=80), nullable=False),
+        sa.Column("at", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("notice_no", "person_id", name=op.f("pk_acknowledged_notice")),
+    )
+    op.create_table(
         "audit",
         sa.Column("seq", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), autoincrement=False, nullable=False),
         sa.Column("at", sa.BigInteger(), nullable=False),
@@ -290,6 +297,27 @@ def _create_tables() -> None:  # noqa: PLR0915 - one statement for each table
         sa.PrimaryKeyConstraint("id", name=op.f("pk_duty")),
         sa.UniqueConstraint("person_id", "role", "unit_id", name=op.f("uq_duty_person_id_role_unit_id")),
     )
+    op.create_table(
+        "handover",
+        sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("unit_id", sa.String(length=64), nullable=False),
+        sa.Column("from_person", sa.String(length=64), nullable=False),
+        sa.Column("to_person", sa.String(length=64), nullable=False),
+        sa.Column("state", sa.String(length=12), nullable=False),
+        sa.Column("at", sa.BigInteger(), nullable=False),
+        sa.Column("snapshot", sa.Text(), nullable=False),
+        sa.Column("snapshot_hash", sa.String(length=64), nullable=False),
+        sa.Column("notes", sa.Text(), server_default="", nullable=False),
+        sa.Column("signed_out_at", sa.BigInteger(), nullable=True),
+        sa.Column("signed_in_at", sa.BigInteger(), nullable=True),
+        sa.Column("remark", sa.String(length=500), server_default="", nullable=False),
+        sa.ForeignKeyConstraint(["from_person"], ["person.id"], name=op.f("fk_handover_from_person_person")),
+        sa.ForeignKeyConstraint(["to_person"], ["person.id"], name=op.f("fk_handover_to_person_person")),
+        sa.ForeignKeyConstraint(["unit_id"], ["unit.id"], name=op.f("fk_handover_unit_id_unit")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_handover")),
+    )
+    op.create_index(op.f("ix_handover_to_person_state"), "handover", ["to_person", "state"], unique=False)
+    op.create_index(op.f("ix_handover_unit_id_at"), "handover", ["unit_id", "at"], unique=False)
     op.create_table(
         "history",
         sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
