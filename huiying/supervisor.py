@@ -25,6 +25,8 @@ Sink = Callable[[str, str], None]
 
 OWN_NAME = "supervisor"
 LONGEST_STOP_SECONDS = 4.5
+#: Two signals closer together than this are one request: `timeout` and some service managers signal child and group.
+SECOND_ASKING_SECONDS = 0.5
 LONGEST_LINE_BYTES = 64 * 1024
 PROBE_EVERY_SECONDS = 0.2
 
@@ -153,6 +155,7 @@ class Supervisor:
         self._on_ready = on_ready
         self._ready_announced = False
         self._stopping = False
+        self._stop_asked_at = 0.0
         # Its put() may interrupt itself, so a signal handler can use it; an Event or a Queue can deadlock there.
         self._events: queue.SimpleQueue[_Event] = queue.SimpleQueue()
 
@@ -305,10 +308,13 @@ class Supervisor:
     def _begin_stop(self, reason: str) -> None:
         if self._stopping:
             # Asked twice: whoever asks again does not want to wait.
+            if monotonic() - self._stop_asked_at < SECOND_ASKING_SECONDS:
+                return
             for child in self._children:
                 child.kill_due_at = monotonic() if child.process is not None else None
             return
         self._stopping = True
+        self._stop_asked_at = monotonic()
         self._say(f"正在停止（{reason}）")
         for child in self._children:
             child.start_due_at = None

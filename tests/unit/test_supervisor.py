@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from huiying.supervisor import (
+    SECOND_ASKING_SECONDS,
     ChildSpec,
     ChildState,
     RestartPolicy,
@@ -90,6 +91,19 @@ FOREVER = python("import time; print('up', flush=True); time.sleep(600)")
 STUBBORN = python("""
     import signal, time
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    print('up', flush=True)
+    time.sleep(600)
+""")
+
+GENTLE = python("""
+    import signal, sys, time
+
+    def end(*_):
+        time.sleep(0.4)
+        print('bye', flush=True)
+        sys.exit(0)
+
+    signal.signal(signal.SIGTERM, end)
     print('up', flush=True)
     time.sleep(600)
 """)
@@ -285,7 +299,16 @@ def test_asking_twice_kills_at_once(run):
     running = run(ChildSpec(name="stubborn", argv=STUBBORN))
     wait_until(lambda: running.said("stubborn") == ["up"])
     running.supervisor.request_stop()
+    time.sleep(SECOND_ASKING_SECONDS + 0.1)
     assert running.stop() < 2
+
+
+def test_one_signal_that_arrives_twice_is_one_request(run):
+    running = run(ChildSpec(name="gentle", argv=GENTLE))
+    wait_until(lambda: running.said("gentle") == ["up"])
+    running.supervisor.request_stop()
+    running.stop()
+    assert running.said("gentle") == ["up", "bye"]
 
 
 def test_a_child_waiting_for_its_restart_is_not_started_by_a_stop(run):
