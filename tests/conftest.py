@@ -11,6 +11,7 @@ import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import psycopg
 import pytest
@@ -37,6 +38,13 @@ def pytest_unconfigure(config: pytest.Config) -> None:
     """End the session's PostgreSQL if a test started it."""
     if not hasattr(config, "workerinput"):
         stop_shared(Path(os.environ[_SESSION].partition(":")[2]))
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Browser tests stay on one worker; everything else goes by file, as ``--dist loadfile`` does."""
+    from tests.scheduling import OneBrowser
+
+    return OneBrowser(config, log) if config.getvalue("dist") == "loadfile" else None
 
 
 @pytest.fixture
