@@ -2,7 +2,8 @@
 
 Everybody's inbox always gets it. Beyond that a step asks for classes of channels; of the channels that serve the
 incident's unit those of the best rank carry it, the others are the fallback. What is overdue takes every channel.
-Leaders are informed in person, never in a group. A drill never leaves the house.
+Leaders are informed in person, never in a group; but where nobody at all can be reached in person the group hears of it
+as a last resort, without a name. A drill never leaves the house.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from huiying.domain.retry import SHORT_WAIT
 from huiying.domain.roster import UNASSIGNED, Addressee
 
 PHONE_MISSING = "电话短信渠道未配置"
+NOBODY_IN_PERSON = "无人可由个人渠道送达,改发工作群"
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +78,14 @@ class Ways:
             return []
         return [way for way in self.of(Audience.PERSONAL) if _has_address(way, self.reach.get(person_id, Reach()))]
 
+    def in_person(self, person_id: str) -> list[Way]:
+        """The personal channels behind which there is somebody: a console stands in the server's room."""
+        return [way for way in self.personal(person_id) if way.kind is not ChannelKind.CONSOLE]
+
+    def robots(self, now: datetime) -> list[Way]:
+        """The group channels that can be used now."""
+        return [way for way in self.of(Audience.GROUP) if not way.is_out(now)]
+
 
 def serving(ways: Iterable[Way], chain: Sequence[str]) -> tuple[Way, ...]:
     """The channels that serve a unit: its own, those of the units above it and those of everybody, best rank first."""
@@ -122,14 +132,22 @@ def choose(
         grouped = _group_routes(people, ways, band, now, note)
     if Audience.PERSONAL in audience or note or not grouped:
         routes += _personal_routes(people, ways, band, now, note)
+    if roles and not grouped and not reaches_somebody(people, ways, now):
+        told = ";".join(text for text in (note, NOBODY_IN_PERSON) if text)
+        grouped = _group_routes(people, ways, band, now, told)
     return (*routes, *grouped)
+
+
+def reaches_somebody(people: Collection[Addressee], ways: Ways, now: datetime) -> bool:
+    """Whether one of these can be told in person at this moment, outside the house; stand-ins only where nobody else is."""
+    meant = [addressee for addressee in people if not addressee.stand_in] or list(people)
+    return any(not way.is_out(now) for addressee in meant for way in ways.in_person(addressee.person_id))
 
 
 def _group_routes(people: Sequence[Addressee], ways: Ways, band: Band, now: datetime, note: str) -> list[Route]:
     """A group is told even while nobody is on the roster: somebody reads it."""
     addressed = tuple(a for a in people if not a.stand_in and a.role is not None and not a.role.is_leader)
-    robots = [way for way in ways.of(Audience.GROUP) if not way.is_out(now)]
-    return [Route("", way.channel_id, "", addressed, note) for way in _best(robots, band, now)]
+    return [Route("", way.channel_id, "", addressed, note) for way in _best(ways.robots(now), band, now)]
 
 
 def _personal_routes(people: Sequence[Addressee], ways: Ways, band: Band, now: datetime, note: str) -> list[Route]:
@@ -158,12 +176,16 @@ def fall_back(
     """The other ways of one action after a delivery failed for good; empty when nothing is left.
 
     ``used`` are all (person, channel) pairs of the action, ``reached`` the people another channel than the inbox still
-    carries it to. A person's message goes to their next personal channel; a robot's to the next robot, else to the
-    personal channels of the people it stood for.
+    carries it to ("" for a group). A person's message goes to their next personal channel and, where nobody is left
+    whom it reaches, to a group as a last resort; a robot's to the next robot, else to the personal channels of the
+    people it stood for.
     """
+    robots = [way for way in ways.robots(now) if ("", way.channel_id) not in used]
     if failed.person_id:
-        return _next_personal(failed.person_id, failed.role, used, ways, now)
-    robots = [w for w in ways.of(Audience.GROUP) if ("", w.channel_id) not in used and not w.is_out(now)]
+        found = _next_personal(failed.person_id, failed.role, used, ways, now)
+        if found or reached or not failed.role:
+            return found
+        return tuple(Route("", way.channel_id, "", (), NOBODY_IN_PERSON) for way in robots[:1])
     if robots:
         return (Route("", robots[0].channel_id, "", failed.people),)
     routes: list[Route] = []

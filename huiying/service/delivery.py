@@ -255,8 +255,9 @@ def _other_ways(
     routing = Rerouting(services, sources, fallen)
     for row in fallen:
         verdict = verdicts[row.notice_no]
-        if not routing.plan(row, verdict.reason):
-            if verdict.state is DeliveryState.FAILED and verdict.again_at is not None:
+        waits = verdict.state is DeliveryState.FAILED and verdict.again_at is not None
+        if not routing.plan(row, verdict.reason, waits=waits):
+            if waits:
                 verdicts[row.notice_no] = replace(verdict, state=DeliveryState.PENDING)
             else:
                 routing.strand(row, verdict.reason)

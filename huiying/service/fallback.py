@@ -46,23 +46,30 @@ class Rerouting:
         for row in outbox.of_action(tx, sorted({row.action_id for row in everything})):
             self._pairs.setdefault(row.action_id, {})[row.person_id, row.channel_id] = row.state
 
-    def plan(self, row: Any, reason: str) -> bool:
-        """Look for other ways for this delivery and all it carries; False when there is none and nobody was reached."""
+    def plan(self, row: Any, reason: str, *, waits: bool = False) -> bool:
+        """Look for other ways for this delivery and all it carries; False when there is none and nobody was reached.
+
+        ``waits``: without another way it stays and leaves later, so that a group is no reason to give it up.
+        """
         carried = [row, *(self._members[no] for no in row.detail.get("bundle", ()) if no in self._members)]
-        found = [self._plan_one(item, row.channel_id, reason) for item in carried]
+        found = [self._plan_one(item, row.channel_id, reason, waits=waits) for item in carried]
         return all(found)
 
-    def _plan_one(self, row: Any, channel_id: str, reason: str) -> bool:
+    def _plan_one(self, row: Any, channel_id: str, reason: str, *, waits: bool) -> bool:
         pairs = self._pairs.setdefault(row.action_id, {})
         pairs[row.person_id, row.channel_id] = str(DeliveryState.FAILED)
         reached = self._reached(pairs)
         failed = Failed(row.person_id, row.channel_id, row.role, _addressees(row))
         routes = fall_back(failed, pairs.keys(), reached, self._ways(row), self._sources.tx.now)
+        if waits and row.person_id:
+            routes = tuple(route for route in routes if route.person_id)
         channel = self._sources.channels.get(channel_id)
-        told = f"前一渠道「{channel.name if channel is not None else channel_id}」未送达:{reason}"
+        told = f"前一渠道「{channel.name if channel is not None else channel_id}」未送达"
         for route in routes:
             pairs[route.person_id, route.channel_id] = str(DeliveryState.PENDING)
-            self._drafts.append(self._draft(row, route, told))
+            # Why a person's channel refused may hold their address: a group is not told.
+            into_a_group = bool(row.person_id) and not route.person_id
+            self._drafts.append(self._draft(row, route, told if into_a_group else f"{told}:{reason}"))
         return bool(routes) or self._is_covered(row, pairs, reached)
 
     def _is_covered(self, row: Any, pairs: dict[tuple[str, str], str], reached: set[str]) -> bool:
@@ -135,7 +142,7 @@ def reroute(services: Services, sources: Sources, rows: Sequence[tuple[Any, str]
     routing = Rerouting(services, sources, [row for row, _ in rows])
     by_reason: dict[str, list[str]] = {}
     for row, reason in rows:
-        if routing.plan(row, reason):
+        if routing.plan(row, reason, waits=keep):
             fallen.rerouted.add(row.notice_no)
             by_reason.setdefault(reason, []).append(row.notice_no)
         else:

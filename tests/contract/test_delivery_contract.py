@@ -15,6 +15,7 @@ from huiying.domain.kinds import ActionState, Band, EventKind, Role
 from huiying.domain.message import Notice
 from huiying.domain.outcome import Accepted, Outcome, Partial, Permanent, RateLimited, Transient
 from huiying.domain.retry import MOST_ATTEMPTS
+from huiying.domain.routes import NOBODY_IN_PERSON
 from huiying.service.breaches import sweep_breaches
 from huiying.service.claims import Claimed, claim_delivery, claim_due
 from huiying.service.delivery import Attempt, deciding_now, give_back, record_outcomes, send_claimed
@@ -418,9 +419,20 @@ def test_a_permanent_failure_takes_the_personal_channels_of_those_not_yet_reache
     assert world.audited("delivery.undeliverable") == []
 
 
+def test_a_personal_message_that_reaches_nobody_goes_to_the_group_which_learns_no_address(world: World, script: Script):
+    due(world, audience=("personal",), to=(Role.DUTY_OFFICER,))
+    script.answers["personal"] = lambda: Permanent("officer@example.cn 已停用")
+    work(world)
+    (told,) = script.on("group")
+    assert told.previous_failed == f"前一渠道「personal」未送达;{NOBODY_IN_PERSON}"
+    assert told.mentions == ()
+    assert delivery(world, "", "group").fallback_of == delivery(world, "officer", "personal").notice_no
+    assert world.audited("delivery.undeliverable") == []
+
+
 def test_when_nothing_is_left_the_administrators_are_told_and_the_chain_keeps_it(world: World, script: Script):
     due(world, audience=("personal",), to=(Role.DUTY_OFFICER,))
-    script.answers["personal"] = lambda: Permanent("地址已停用")
+    script.answers = dict.fromkeys(["group", "personal"], lambda: Permanent("地址已停用"))
     work(world)
     told = world.one(t.inbox_message, t.inbox_message.c.person_id == "admin")
     assert "未能送达" in told.text

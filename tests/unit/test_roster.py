@@ -10,7 +10,18 @@ import pytest
 
 from huiying.domain.kinds import Audience, Band, ChannelKind, Role
 from huiying.domain.roster import UNASSIGNED, Addressee, Duty, Roster, Shift, call, on_duty, unit_chain
-from huiying.domain.routes import PHONE_MISSING, Failed, Reach, Route, Way, Ways, choose, fall_back, serving
+from huiying.domain.routes import (
+    NOBODY_IN_PERSON,
+    PHONE_MISSING,
+    Failed,
+    Reach,
+    Route,
+    Way,
+    Ways,
+    choose,
+    fall_back,
+    serving,
+)
 from tests.builders import at
 
 CHAIN = ("water", "office")
@@ -146,6 +157,35 @@ def test_a_group_step_without_a_robot_reaches_people_in_person():
     assert ("officer", "mail") in pairs(routes_of((G,), INBOX, MAIL))
 
 
+@pytest.mark.parametrize(
+    ("left", "told"),
+    [
+        ((INBOX, ROBOT), True),  # a robot alone: without this a breach would reach nobody
+        ((INBOX, ROBOT, replace(HOOK, kind=ChannelKind.CONSOLE)), True),  # nobody stands before a console
+        ((INBOX, ROBOT, MAIL), False),
+        ((INBOX, ROBOT, HOOK), False),  # declared personal by the office: its other end passes it on
+        ((INBOX, ROBOT, replace(MAIL, parked_until=MORNING + timedelta(minutes=10))), True),
+    ],
+)
+def test_where_nobody_is_reached_in_person_the_group_hears_it_as_a_last_resort(left: tuple[Way, ...], told: bool):
+    routes = routes_of((P,), *left, band=Band.OVERDUE)
+    group = [route for route in routes if route.channel_id == "robot"]
+    assert bool(group) is told
+    # Leaders stay unnamed even then.
+    assert all(route.people == (OFFICER,) and route.note == NOBODY_IN_PERSON for route in group)
+
+
+def test_leaders_alone_are_told_through_the_group_only_when_nothing_else_is_left_and_never_in_a_drill():
+    leaders = {"roles": (Role.PRINCIPAL,), "people": (PRINCIPAL,)}
+    assert ("", "robot") in pairs(routes_of((P,), INBOX, ROBOT, **leaders))
+    assert ("", "robot") not in pairs(routes_of((P,), INBOX, ROBOT, MAIL, **leaders))
+    assert ("", "robot") not in pairs(routes_of((P,), INBOX, ROBOT, drill=True, **leaders))
+
+
+def test_what_is_meant_for_named_persons_alone_never_goes_to_a_group():
+    assert ("", "robot") not in pairs(routes_of((P,), INBOX, ROBOT, roles=()))
+
+
 def test_a_drill_never_leaves_the_house():
     assert pairs(routes_of((P, G, PHONE), INBOX, ROBOT, MAIL, drill=True)) == [
         ("officer", "inbox"), ("principal", "inbox"),
@@ -167,6 +207,16 @@ def test_a_persons_message_goes_to_their_next_channel_once():
     used = {("officer", "hook"), ("officer", "inbox")}
     assert pairs(fall_back(failed, used, (), ways(INBOX, HOOK, MAIL), MORNING)) == [("officer", "mail")]
     assert fall_back(failed, {*used, ("officer", "mail")}, (), ways(INBOX, HOOK, MAIL), MORNING) == ()
+
+
+def test_a_persons_last_failure_goes_to_the_group_only_while_nobody_at_all_was_reached():
+    failed = Failed("officer", "mail", "duty_officer")
+    used = {("officer", "mail"), ("officer", "inbox")}
+    there = ways(INBOX, MAIL, ROBOT)
+    assert pairs(fall_back(failed, used, (), there, MORNING)) == [("", "robot")]
+    assert fall_back(failed, used, ("principal",), there, MORNING) == ()
+    assert fall_back(failed, {*used, ("", "robot")}, (), there, MORNING) == ()
+    assert fall_back(Failed("officer", "mail", ""), used, (), there, MORNING) == ()
 
 
 def test_a_robots_message_goes_to_the_next_robot_then_to_the_people_it_stood_for():
