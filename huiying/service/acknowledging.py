@@ -55,13 +55,33 @@ def acknowledge(services: Services, actor: Actor, no: str, request: AckRequest) 
 
 
 def acknowledge_notice(services: Services, actor: Actor, notice_no: str, via: str, note: str = "") -> int:
-    """Acknowledge by 通知号 alone: a digest may speak of several incidents. Gives how many steps were answered."""
+    """Acknowledge by 通知号 alone, once for each person: a digest may speak of several incidents.
+
+    Gives how many steps were answered; 0 where this person has done so before, which changes nothing.
+    """
     actor.require("acknowledge")
     text = checked("note", note, NOTE_LIMIT, "签收说明")
+    who = actor.person_id or actor.id
     with services.store.transaction(actor.id, crash="change") as tx:
+        if not _is_first(tx, notice_no, who):
+            return 0
         targets = _asked(tx, tx.all(_statement().where(t.delivery.c.notice_no == notice_no)))
-        _write(tx, actor.person_id or actor.id, actor.id, targets, via, notice_no, text)
+        _write(tx, who, actor.id, targets, via, notice_no, text)
         return len(targets)
+
+
+_FIRST = sa.text(
+    "INSERT INTO acknowledged_notice (notice_no, person_id, at) VALUES (:notice_no, :person_id, :at)"
+    " ON CONFLICT (notice_no, person_id) DO NOTHING"
+).bindparams(sa.bindparam("at", type_=t.acknowledged_notice.c.at.type))
+
+
+def _is_first(tx: Tx, notice_no: str, who: str) -> bool:
+    """Take the place of this notice's one acknowledgement by this person.
+
+    The key of the table decides, whatever process or node asks: a second one waits here until the first has ended.
+    """
+    return tx.run(_FIRST, {"notice_no": notice_no, "person_id": who, "at": tx.now}).rowcount == 1
 
 
 def _named(tx: Tx, row: Any, request: AckRequest) -> _Target:
