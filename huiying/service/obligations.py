@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from datetime import date
 from typing import Any
 
@@ -65,23 +65,30 @@ def _row(pack_id: str, due: ObligationDue, tx: Tx) -> dict[str, Any]:
     }
 
 
-def recompute(tx: Tx, calendar: WorkCalendar) -> int:
-    """Date again under another calendar; the old value is kept as replaced. Gives how many due dates moved or settled."""
-    today, table, moved = tx.now.astimezone(SHANGHAI).date(), t.obligation_due, 0
+def moves(tx: Tx, calendar: WorkCalendar) -> Iterator[tuple[Any, str, ObligationDue]]:
+    """What would be dated otherwise under another calendar: the present row, its pack, the new due date."""
+    today, table = tx.now.astimezone(SHANGHAI).date(), t.obligation_due
     present = {
         (row.obligation_id, row.period): row for row in tx.all(sa.select(table).where(table.c.replaced_at.is_(None)))
     }
     for pack in current_packs(tx):
         for obligation in pack.obligations:
             for due in dated(obligation, pack, years_of(pack, today), calendar):
+                # A row is moved once, whichever pack names the duty again.
                 old = present.get((due.obligation_id, due.period_label))
                 if old is None or due.due_at is None:
                     continue
-                if (old.due_at, old.provisional) == (due.due_at, due.provisional):
-                    continue
-                tx.run(table.update().where(table.c.id == old.id).values(replaced_at=tx.now))
-                tx.run(table.insert().values(**_row(pack.id, due, tx)))
-                moved += 1
-    if moved:
-        tx.audit("obligations.recomputed", "calendar", {"moved": moved})
-    return moved
+                if (old.due_at, old.provisional) != (due.due_at, due.provisional):
+                    del present[(due.obligation_id, due.period_label)]
+                    yield old, pack.id, due
+
+
+def recompute(tx: Tx, calendar: WorkCalendar) -> int:
+    """Date again under another calendar; the old value is kept as replaced. Gives how many due dates moved or settled."""
+    found = list(moves(tx, calendar))
+    for old, pack_id, due in found:
+        tx.run(t.obligation_due.update().where(t.obligation_due.c.id == old.id).values(replaced_at=tx.now))
+        tx.run(t.obligation_due.insert().values(**_row(pack_id, due, tx)))
+    if found:
+        tx.audit("obligations.recomputed", "calendar", {"moved": len(found)})
+    return len(found)

@@ -28,11 +28,15 @@ from huiying.domain.plan import SHANGHAI
 from huiying.domain.policy import INTERNAL, TASK, Policy, policy_for, policy_from_dict, policy_to_dict
 from huiying.domain.rules import ClockRule, RulePack, packs_in_force
 from huiying.domain.rules_codec import pack_from_dict, pack_to_dict
+from huiying.domain.text import line
 from huiying.domain.workdays import WorkCalendar, YearCalendar
 from huiying.service.actor import Actor
 from huiying.service.services import Services
 from huiying.store import tables as t
 from huiying.store.db import Tx
+
+#: Setting: the packs that operators took in themselves.
+OWN_PACKS = "own_packs"
 
 _packs: dict[tuple[str, str], RulePack] = {}
 _policies: dict[str, Policy] = {}
@@ -132,8 +136,10 @@ def sync(services: Services, extra_rules: Path | None = None, actor_id: str = "s
     policies = load_policies(POLICIES_DIRECTORY)
     calendars = load_calendars(CALENDARS_DIRECTORY)
     with services.store.transaction(actor_id) as tx:
+        own = own_packs(tx)
         for pack in (pack for group in loaded for pack in group.packs):
-            _freeze(tx, t.pack, {"id": pack.id}, {"version": pack.version}, pack_to_dict(pack), "pack")
+            if pack.id not in own:  # what an operator took in stays in use until it is given back
+                use_pack(tx, pack)
         for policy in policies.policies:
             _freeze(tx, t.policy, {"id": policy.id}, {"hash": policy.hash}, policy_to_dict(policy), "policy")
         for year in calendars.years:
@@ -142,21 +148,43 @@ def sync(services: Services, extra_rules: Path | None = None, actor_id: str = "s
     return [*(f for group in loaded for f in group.findings), *policies.findings, *calendars.findings]
 
 
+def use_pack(tx: Tx, pack: RulePack) -> bool:
+    """Keep a version of a pack for good and make it the present one; tells whether that changed anything."""
+    return _freeze(tx, t.pack, {"id": pack.id}, {"version": pack.version}, pack_to_dict(pack), "pack")
+
+
+def own_packs(tx: Tx) -> dict[str, str]:
+    """The packs that operators took in themselves: version by id."""
+    return dict(tx.value(sa.select(t.setting.c.value).where(t.setting.c.key == OWN_PACKS)) or {})
+
+
+def keep_own_pack(tx: Tx, pack_id: str, version: str) -> None:
+    """Remember a pack as taken in by an operator; no version: forget it."""
+    kept = {key: value for key, value in own_packs(tx).items() if key != pack_id}
+    if version:
+        kept[pack_id] = version
+    table = t.setting
+    changed = tx.run(table.update().where(table.c.key == OWN_PACKS).values(value=kept, updated_at=tx.now)).rowcount
+    if not changed:
+        tx.run(table.insert().values(key=OWN_PACKS, value=kept, updated_at=tx.now))
+
+
 def _freeze(
     tx: Tx, table: sa.Table, identity: dict[str, Any], version: dict[str, Any], body: dict[str, Any], what: str
-) -> None:
-    """Keep a version for good and make it the present one."""
+) -> bool:
+    """Keep a version for good and make it the present one; False when it was that already."""
     same_id = sa.and_(*(table.c[name] == value for name, value in identity.items()))
     same_version = sa.and_(same_id, *(table.c[name] == value for name, value in version.items()))
     row = tx.one(sa.select(table.c.current).where(same_version))
     if row is not None and row.current:
-        return
+        return False
     tx.run(table.update().where(same_id).values(current=False))
     if row is None:
         tx.run(table.insert().values(**identity, **version, body=body, loaded_at=tx.now, current=True))
     else:
         tx.run(table.update().where(same_version).values(current=True))
     tx.audit(f"{what}.loaded", ":".join(map(str, identity.values())), {**identity, **version})
+    return True
 
 
 def _freeze_year(tx: Tx, year: YearCalendar, actor_id: str, *, newer: bool) -> bool:
@@ -181,15 +209,16 @@ def _freeze_year(tx: Tx, year: YearCalendar, actor_id: str, *, newer: bool) -> b
     return wins
 
 
-def import_calendar(services: Services, actor: Actor, data: bytes, name: str) -> dict[str, Any]:
+def import_calendar(services: Services, actor: Actor, data: bytes, name: str, notice: str = "") -> dict[str, Any]:
     """Take in a year's calendar from a file without a release; due dates that were provisional are recomputed.
 
-    The old values are kept. A bad file is refused as a whole with line and reason.
+    The old values are kept. A bad file is refused as a whole with line and reason. ``notice`` names the source of a
+    CSV file, which has no place for it.
     """
     from huiying.service.obligations import recompute  # noqa: PLC0415 - the two modules use each other
 
     actor.require("rules")
-    parsed = parse_calendar_file(name, data)
+    parsed = parse_calendar_file(name, data, line("notice", notice, 200, "来源通知"))
     if parsed.findings:
         raise BadRulePack("日历文件有误,未导入任何内容。", findings=[str(finding) for finding in parsed.findings])
     with services.store.transaction(actor.id) as tx:
