@@ -82,6 +82,7 @@ class Change:
     announce: tuple[EventKind, tuple[Role, ...], Band, str] | None = None
     columns: dict[str, Any] = field(default_factory=dict)
     also: list[Snapshot] = field(default_factory=list)  # other incidents whose clocks change with it, as they stood
+    publication_id: int | None = None  # what was published just now
     new_cycle: bool = False
     allow_ended: bool = False
 
@@ -263,8 +264,24 @@ def _announce(tx: Tx, row: Any, change: Change) -> None:
     if change.announce is None:
         return
     kind, roles, band, headline = change.announce
-    action = summary_action(kind, tx.now, roles, band, headline=headline, clocks=open_clock_ids(tx, row))
+    clocks = [*_ended_by(tx, row, change.publication_id), *open_clock_ids(tx, row)]
+    action = summary_action(kind, tx.now, roles, band, headline=headline, clocks=clocks)
     repo.insert_actions(tx, row.id, None, row.cycle, [action], salt=f"{kind}:{row.version}")
+
+
+def _ended_by(tx: Tx, row: Any, publication_id: int | None) -> list[int]:
+    """The clocks that this publication has just answered: what its message names first."""
+    if publication_id is None:
+        return []
+    clock = t.clock
+    statement = sa.select(clock.c.id).where(
+        clock.c.incident_id == row.id,
+        clock.c.cycle == row.cycle,
+        clock.c.binding,
+        clock.c.publication_id == publication_id,
+        clock.c.state.in_((str(ClockState.SATISFIED), str(ClockState.SATISFIED_LATE))),
+    )
+    return [found.id for found in tx.all(statement.order_by(clock.c.due_at))]
 
 
 def open_clock_ids(tx: Tx, row: Any) -> list[int]:
@@ -309,6 +326,58 @@ def reject(services: Services, actor: Actor, request_id: int, note: str = "") ->
         _decide(tx, request_id, "rejected", actor.id, text)
         tx.audit("request.rejected", f"incident:{row.no}", {"request": request_id, "command": request.command})
         return incident_view(tx, row.no)
+
+
+@dataclass(frozen=True, slots=True)
+class Moved:
+    """A clock before and after a change; a clock that begins or goes has no other side."""
+
+    before: Clock | None
+    after: Clock | None
+
+
+class _RehearsedError(Exception):
+    """Rolls a rehearsal back."""
+
+
+def rehearse(services: Services, request_id: int) -> list[Moved]:
+    """What a pending request would do to the clocks if it were approved now; tried and rolled back.
+
+    Raises what the approval itself would be refused with, its rights apart.
+    """
+    found: list[Moved] = []
+    try:
+        with services.store.transaction("system:rehearsal") as tx:
+            found = _rehearsed(tx, request_id)
+            _never_mind()
+    except _RehearsedError:
+        pass
+    return [moved for moved in found if _is_news(moved)]
+
+
+def _never_mind() -> None:
+    raise _RehearsedError
+
+
+def _rehearsed(tx: Tx, request_id: int) -> list[Moved]:
+    anywhere = Actor(tx.actor)
+    request = _pending_request(tx, request_id)
+    row = tx.one(sa.select(t.incident).where(t.incident.c.id == request.incident_id))
+    assert row is not None
+    before = {clock.key: clock for clock in snapshot(tx, row).clocks}
+    after = _perform(tx, anywhere, request.requested_by, anywhere.id, request.command, row.no, request.payload)
+    if after.row.cycle != row.cycle:
+        before = {}
+    kept = {clock.key for clock in after.clocks}
+    found = [Moved(before.get(clock.key), clock) for clock in after.clocks]
+    return found + [Moved(clock, None) for key, clock in before.items() if key not in kept]
+
+
+def _is_news(moved: Moved) -> bool:
+    if moved.before is None or moved.after is None:
+        return True
+    old, new = moved.before, moved.after
+    return (old.due_at, old.state, old.binding) != (new.due_at, new.state, new.binding)
 
 
 def _pending_request(tx: Tx, request_id: int) -> Any:

@@ -45,7 +45,7 @@ from huiying.store import tables as t
 from huiying.store.db import Tx
 
 _OPEN_CLOCKS = ("running", "breached", "scheduled")
-_OPEN_INCIDENTS = ("registered", "verifying", "graded", "handling", "responded", "continuing", "evaluating")
+OPEN_INCIDENTS = ("registered", "verifying", "graded", "handling", "responded", "continuing", "evaluating")
 #: Open incidents in which something still has to be answered.
 _WORKING = ("registered", "verifying", "graded", "handling")
 #: Messages that ask somebody to act, as against those that report.
@@ -184,16 +184,24 @@ def incident_list(
     unit: str = "",
     limit: int = 50,
     after: str = "",
+    severity: str = "",
 ) -> dict[str, Any]:
-    """Incidents, newest first. ``state`` "open" means all open ones; ``after`` is the last number of the page before."""
+    """Incidents, newest first. ``state`` "open" means all open ones; ``after`` is the last number of the page before.
+
+    ``severity`` "ungraded" means emergencies that nobody has graded yet.
+    """
     table = t.incident
     statement = sa.select(table).order_by(table.c.id.desc()).limit(min(limit, MOST_ROWS) + 1)
     if state == "open":
-        statement = statement.where(table.c.state.in_(_OPEN_INCIDENTS))
+        statement = statement.where(table.c.state.in_(OPEN_INCIDENTS))
     elif state:
         statement = statement.where(table.c.state == state)
     if kind:
         statement = statement.where(table.c.kind == kind)
+    if severity == "ungraded":
+        statement = statement.where(table.c.kind == Kind.EMERGENCY, table.c.severity.is_(None))
+    elif severity:
+        statement = statement.where(table.c.severity == severity)
     if unit:
         statement = statement.where(table.c.unit_id == unit)
     if text:
@@ -650,7 +658,7 @@ def duty_now(services: Services, actor: Actor | None = None) -> dict[str, Any]:
     running = clocks(services, "open", actor, limit=200)
     with services.store.reading() as tx:
         held = tx.value(sa.select(t.setting.c.value).where(t.setting.c.key == "dispatch_held"))
-        open_count = tx.value(sa.select(sa.func.count()).where(t.incident.c.state.in_(_OPEN_INCIDENTS)))
+        open_count = tx.value(sa.select(sa.func.count()).where(t.incident.c.state.in_(OPEN_INCIDENTS)))
         return {
             "now": shown(tx.now),
             "open_incidents": open_count,

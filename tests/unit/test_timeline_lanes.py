@@ -35,9 +35,8 @@ def spans(draw: st.DrawFn) -> list[Span]:
     for number in range(draw(st.integers(0, 12))):
         start = draw(MOMENTS)
         due = start + timedelta(seconds=draw(st.sampled_from([0, 1200, 18000, 86400, 172800, 5_000_000])))
-        end = draw(
-            st.one_of(st.none(), st.integers(0, 400_000).map(lambda s, start=start: start + timedelta(seconds=s)))
-        )
+        later = draw(st.one_of(st.none(), st.integers(0, 400_000)))
+        end = None if later is None else start + timedelta(seconds=later)
         text, is_open = draw(TEXTS), end is None and draw(st.booleans())
         found.append(Span(str(number), draw(TEXTS), start, due, "running", is_open, text=text, end=end))
     return found
