@@ -63,6 +63,10 @@ class Settings(BaseSettings):
     lease_seconds: Annotated[int, Field(ge=5, le=600)] = 30
     sender_threads: Annotated[int, Field(ge=1, le=64)] = 16
     desk_phone: str = Field(default="", max_length=40, description="值班室电话,显示在签收页上")
+    password_max_days: Annotated[int, Field(ge=0, le=3650)] = Field(
+        default=0, description="登录密码最长使用天数,到期须更换;0 为不限"
+    )
+    second_factor_for_all: bool = Field(default=False, description="所有人登录都须动态口令,不限于审批、审计、管理员")
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     rules_dir: Path | None = Field(default=None, description="本单位自备规则包、督办方案的目录,随系统自带的一并读取")
 

@@ -7,6 +7,7 @@ from contextlib import suppress
 from huiying.domain.access import AccessRole
 from huiying.domain.kinds import ChannelKind
 from huiying.service import tokens
+from huiying.service.hashing import hash_password
 from huiying.service.services import Services
 from huiying.store import tables as t
 from notifiers.registry import audience_of
@@ -24,7 +25,7 @@ _CHANNELS = ((ChannelKind.INBOX, 0), (ChannelKind.CONSOLE, 900))
 def seed(services: Services) -> str | None:
     """Seed an empty system; gives the administrator's one-time password, or None where somebody has been before."""
     password = tokens.new_password()
-    digest = tokens.hash_password(password)
+    digest = hash_password(password)
     with services.store.transaction(_SEEDER) as tx:
         # Two first starts at once: whoever comes second finds the unit.
         if tx.one(t.unit.select().limit(1)) is not None:

@@ -9,7 +9,7 @@ import sqlalchemy as sa
 
 from config.sealed import CannotOpen, Sealer
 from huiying.store.db import Store, Tx
-from huiying.store.tables import channel, person
+from huiying.store.tables import account, channel, person
 
 _SEALED = "enc:"
 
@@ -21,7 +21,13 @@ def count_unreadable(store: Store, sealer: Sealer) -> int:
 
 
 def _sealed(tx: Tx) -> Iterator[str]:
-    columns = (person.c.mobile_sealed, person.c.email_sealed, person.c.im_sealed, channel.c.secrets_sealed)
+    columns = (
+        person.c.mobile_sealed,
+        person.c.email_sealed,
+        person.c.im_sealed,
+        channel.c.secrets_sealed,
+        account.c.totp_sealed,
+    )
     for column in columns:
         for (value,) in tx.all(sa.select(column)):
             yield from _texts(value)

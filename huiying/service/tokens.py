@@ -12,8 +12,7 @@ import hmac
 import secrets
 from collections.abc import Collection, Mapping
 from datetime import datetime, timedelta
-from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import sqlalchemy as sa
 
@@ -21,15 +20,13 @@ from huiying.domain.access import AccessRole, Permission, permissions_of
 from huiying.domain.errors import Forbidden, InvalidInput, NotAuthenticated, NotFound
 from huiying.domain.text import line
 from huiying.service.actor import Actor
+from huiying.service.hashing import hash_password, matches
 from huiying.service.scope import require_unit
 from huiying.service.services import Services
 from huiying.service.views import shown
 from huiying.store import tables as t
 from huiying.store.db import Tx
 from huiying.store.types import from_micros, to_micros
-
-if TYPE_CHECKING:
-    from pwdlib import PasswordHash
 
 PREFIX = "hy_"
 SECRET_BYTES = 32
@@ -49,19 +46,6 @@ REFUSED_EXCHANGE = "用户编号或一次性密码不正确,或密码已使用�
 REFUSED_BEARER = "访问令牌无效、已过期或已撤销。请用一次性密码重新办理令牌。"
 
 
-@cache
-def _hasher() -> PasswordHash:
-    from pwdlib import PasswordHash  # noqa: PLC0415 - only who checks a password pays for loading it
-
-    return PasswordHash.recommended()
-
-
-@cache
-def _nobodys_hash() -> str:
-    """Checked for unknown people, so that the time of an answer does not tell whether they exist."""
-    return _hasher().hash(secrets.token_urlsafe())
-
-
 # -- one-time passwords ------------------------------------------------------------------------------------------------
 
 
@@ -75,7 +59,7 @@ def issue_password(services: Services, actor: Actor, person_id: str) -> dict[str
     """A new one-time password for a person, shown once; earlier unused ones end."""
     actor.require(Permission.PEOPLE)
     password = new_password()
-    digest = _hasher().hash(password)
+    digest = hash_password(password)
     with services.store.transaction(actor.id) as tx:
         person = tx.one(sa.select(t.person).where(t.person.c.id == person_id, t.person.c.active))
         if person is None:
@@ -83,11 +67,6 @@ def issue_password(services: Services, actor: Actor, person_id: str) -> dict[str
         require_unit(tx, actor, person.unit_id)
         expires_at = keep_password(tx, person_id, digest)
     return {"person_id": person_id, "password": password, "expires_at": shown(expires_at)}
-
-
-def hash_password(password: str) -> str:
-    """The form in which a one-time password is kept."""
-    return _hasher().hash(password)
 
 
 def keep_password(tx: Tx, person_id: str, digest: str) -> datetime:
@@ -115,8 +94,8 @@ def exchange_password(
     label, wanted, lives = line("name", name, 80, "令牌名称"), _scopes(scopes), _days(days)
     failed = False
     with services.store.transaction(f"person:{person_id[:64]}") as tx:
-        row = _usable_password(tx, person_id)
-        right = _hasher().verify(password[:200], row.secret_hash if row is not None else _nobodys_hash())
+        row = tx.one(usable_password(person_id, tx.now).with_for_update(of=t.one_time_password))
+        right = matches(password, row.secret_hash if row is not None else None)
         if row is None or not right or _locked(tx, person_id):
             _note_failure(tx, person_id)
             failed = True
@@ -128,21 +107,20 @@ def exchange_password(
     return made
 
 
-def _usable_password(tx: Tx, person_id: str) -> Any:
+def usable_password(person_id: str, now: datetime) -> sa.Select[Any]:
+    """The one-time password that would open for a person who is in use, if there is one."""
     password, person = t.one_time_password, t.person
-    statement = (
+    return (
         sa.select(password)
         .join(person, person.c.id == password.c.person_id)
         .where(
             password.c.person_id == person_id,
             password.c.used_at.is_(None),
-            password.c.expires_at > tx.now,
+            password.c.expires_at > now,
             person.c.active,
         )
         .order_by(password.c.id.desc())
-        .with_for_update(of=password)
     )
-    return tx.one(statement)
 
 
 # -- the lock ----------------------------------------------------------------------------------------------------------
@@ -240,7 +218,7 @@ def authenticate(services: Services, secret: str) -> Actor:
         row = tx.one(statement)
         if row is None or not hmac.compare_digest(row.secret_hash, digest) or not _valid(row, tx.now):
             raise NotAuthenticated(REFUSED_BEARER)
-        actor = _actor(tx, row.person_id, row.scopes)
+        actor = person_actor(tx, row.person_id, row.scopes)
         stale = row.last_used_at is None or tx.now - row.last_used_at >= USE_NOTED_EVERY
     if stale:
         with services.store.transaction(actor.id) as tx:
@@ -252,7 +230,8 @@ def _valid(row: Any, now: datetime) -> bool:
     return row.revoked_at is None and row.expires_at > now and bool(row.person_active)
 
 
-def _actor(tx: Tx, person_id: str, scopes: Collection[str]) -> Actor:
+def person_actor(tx: Tx, person_id: str, scopes: Collection[str] = ()) -> Actor:
+    """What a person may do at this moment, narrowed to the scopes where some are given."""
     held = tx.all(sa.select(t.access.c.role, t.access.c.unit_id).where(t.access.c.person_id == person_id))
     allowed = permissions_of(AccessRole(row.role) for row in held)
     permissions = frozenset(permission.value for permission in allowed if not scopes or permission.value in scopes)

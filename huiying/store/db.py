@@ -96,7 +96,7 @@ class Store:
             tx = Tx(conn, self.now(conn), actor)
             yield tx
             if tx.entries:
-                append_audit(conn, tx.now, actor, tx.entries)
+                append_audit(conn, tx.now, tx.actor, tx.entries)
             if crash:
                 crash_point(f"{crash}_before_commit")
             _commit(conn)

@@ -162,6 +162,66 @@ one_time_password = Table(
     _int("failures"),
 )
 
+# -- signing in on the desk --------------------------------------------------------------------------------------------
+account = Table(  # what a person signs in with; made at the first sign-in
+    "account",
+    metadata,
+    Column("person_id", ForeignKey("person.id"), primary_key=True),
+    _text("password_hash"),  # "": no password yet, only a one-time password opens
+    _bool("must_change"),
+    Column("changed_at", Instant),
+    Column("history", Json, nullable=False, default=list, server_default="[]"),  # hashes, the present one first
+    _text("totp_sealed"),
+    Column("totp_since", Instant),  # null: the secret was shown and not yet confirmed
+    Column("totp_step", sa.BigInteger, nullable=False, default=0, server_default="0"),  # the last step that was used
+    _text("language", 8),
+    Column("oidc_subject", String(200), unique=True),
+    Column("last_login_at", Instant),
+    _text("last_login_from", 64),
+)
+recovery_code = Table(
+    "recovery_code",
+    metadata,
+    Column("id", _Id, primary_key=True),
+    Column("person_id", ForeignKey("person.id"), nullable=False),
+    Column("code_hash", String(64), nullable=False),
+    Column("created_at", Instant, nullable=False),
+    Column("used_at", Instant),
+    Index(None, "person_id"),
+)
+login_failure = Table(  # "name:<hash of what was typed>" or "client:<address>"; unknown names count like known ones
+    "login_failure",
+    metadata,
+    Column("key", String(80), primary_key=True),
+    Column("last_at", Instant, nullable=False),
+    _int("failures"),
+    Column("locked_until", Instant),
+)
+session = Table(
+    "session",
+    metadata,
+    Column("id", String(32), primary_key=True),
+    Column("secret_hash", String(64), nullable=False, unique=True),
+    Column("person_id", ForeignKey("person.id"), nullable=False),
+    Column("csrf", String(64), nullable=False),
+    Column("stage", String(16), nullable=False),
+    _text("kind", 8),  # desk, wall
+    Column("one_time_id", ForeignKey("one_time_password.id")),  # came in by this one-time password
+    Column("token_id", ForeignKey("token.id")),  # a wall lives as long as its token
+    _bool("second_done"),
+    Column("opened_at", Instant, nullable=False),
+    Column("seen_at", Instant, nullable=False),
+    Column("expires_at", Instant, nullable=False),
+    Column("locked_at", Instant),
+    _text("client", 64),
+    _text("agent", 200),
+    Column("previous_at", Instant),  # the sign-in before this one
+    _text("previous_from", 64),
+    Column("revoked_at", Instant),
+    _text("revoked_by", 80),
+    Index(None, "person_id", "revoked_at"),
+)
+
 # -- rules, calendars, policies: frozen copies -------------------------------------------------------------------------
 pack = Table(
     "pack",

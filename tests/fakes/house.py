@@ -17,7 +17,7 @@ from pwdlib.hashers.argon2 import Argon2Hasher
 from config.sealed import Sealer
 from config.settings import Settings
 from huiying.domain.access import GRANTS, LOCAL_PERMISSIONS, AccessRole
-from huiying.service import channels, people, roster_admin, rulebook, tokens
+from huiying.service import channels, hashing, people, roster_admin, rulebook, tokens
 from huiying.service.actor import Actor
 from huiying.service.claims import claim_due
 from huiying.service.delivery import record_outcomes, send_claimed
@@ -37,7 +37,7 @@ def _cheap_hasher() -> PasswordHash:
 @pytest.fixture
 def cheap_passwords(monkeypatch: pytest.MonkeyPatch) -> None:
     """Password hashes that cost next to nothing; import it where passwords are only in passing."""
-    monkeypatch.setattr(tokens, "_hasher", _cheap_hasher)
+    monkeypatch.setattr(hashing, "_hasher", _cheap_hasher)
 
 
 OPERATOR = Actor("local:tester", "", LOCAL_PERMISSIONS)
@@ -126,7 +126,7 @@ def house_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder every house is copied from."""
     folder = tmp_path_factory.mktemp("house")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(tokens, "_hasher", _cheap_hasher)
+        patch.setattr(hashing, "_hasher", _cheap_hasher)
         build_template(folder)
     return folder
 

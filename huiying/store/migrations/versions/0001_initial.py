@@ -125,6 +125,14 @@ def _create_tables() -> None:  # noqa: PLR0915 - one statement for each table
         op.f("ix_inbox_message_person_id_created_at"), "inbox_message", ["person_id", "created_at"], unique=False
     )
     op.create_table(
+        "login_failure",
+        sa.Column("key", sa.String(length=80), nullable=False),
+        sa.Column("last_at", sa.BigInteger(), nullable=False),
+        sa.Column("failures", sa.Integer(), server_default="0", nullable=False),
+        sa.Column("locked_until", sa.BigInteger(), nullable=True),
+        sa.PrimaryKeyConstraint("key", name=op.f("pk_login_failure")),
+    )
+    op.create_table(
         "obligation_due",
         sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
         sa.Column("pack_id", sa.String(length=80), nullable=False),
@@ -259,6 +267,24 @@ def _create_tables() -> None:  # noqa: PLR0915 - one statement for each table
         sa.UniqueConstraint("person_id", "role", "unit_id", name=op.f("uq_access_person_id_role_unit_id")),
     )
     op.create_table(
+        "account",
+        sa.Column("person_id", sa.String(length=64), nullable=False),
+        sa.Column("password_hash", sa.Text(), server_default="", nullable=False),
+        sa.Column("must_change", sa.Boolean(), server_default=sa.false(), nullable=False),
+        sa.Column("changed_at", sa.BigInteger(), nullable=True),
+        sa.Column("history", sa.Text(), server_default="[]", nullable=False),
+        sa.Column("totp_sealed", sa.Text(), server_default="", nullable=False),
+        sa.Column("totp_since", sa.BigInteger(), nullable=True),
+        sa.Column("totp_step", sa.BigInteger(), server_default="0", nullable=False),
+        sa.Column("language", sa.String(length=8), server_default="", nullable=False),
+        sa.Column("oidc_subject", sa.String(length=200), nullable=True),
+        sa.Column("last_login_at", sa.BigInteger(), nullable=True),
+        sa.Column("last_login_from", sa.String(length=64), server_default="", nullable=False),
+        sa.ForeignKeyConstraint(["person_id"], ["person.id"], name=op.f("fk_account_person_id_person")),
+        sa.PrimaryKeyConstraint("person_id", name=op.f("pk_account")),
+        sa.UniqueConstraint("oidc_subject", name=op.f("uq_account_oidc_subject")),
+    )
+    op.create_table(
         "change_request",
         sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
         sa.Column("incident_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
@@ -383,6 +409,17 @@ def _create_tables() -> None:  # noqa: PLR0915 - one statement for each table
     )
     op.create_index(op.f("ix_publication_incident_id"), "publication", ["incident_id"], unique=False)
     op.create_table(
+        "recovery_code",
+        sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("person_id", sa.String(length=64), nullable=False),
+        sa.Column("code_hash", sa.String(length=64), nullable=False),
+        sa.Column("created_at", sa.BigInteger(), nullable=False),
+        sa.Column("used_at", sa.BigInteger(), nullable=True),
+        sa.ForeignKeyConstraint(["person_id"], ["person.id"], name=op.f("fk_recovery_code_person_id_person")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_recovery_code")),
+    )
+    op.create_index(op.f("ix_recovery_code_person_id"), "recovery_code", ["person_id"], unique=False)
+    op.create_table(
         "shift",
         sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
         sa.Column("unit_id", sa.String(length=64), nullable=False),
@@ -466,6 +503,36 @@ def _create_tables() -> None:  # noqa: PLR0915 - one statement for each table
         sa.UniqueConstraint("incident_id", "cycle", "key", name=op.f("uq_clock_incident_id_cycle_key")),
     )
     op.create_index("ix_clock_state_due", "clock", ["state", "due_at"], unique=False)
+    op.create_table(
+        "session",
+        sa.Column("id", sa.String(length=32), nullable=False),
+        sa.Column("secret_hash", sa.String(length=64), nullable=False),
+        sa.Column("person_id", sa.String(length=64), nullable=False),
+        sa.Column("csrf", sa.String(length=64), nullable=False),
+        sa.Column("stage", sa.String(length=16), nullable=False),
+        sa.Column("kind", sa.String(length=8), server_default="", nullable=False),
+        sa.Column("one_time_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=True),
+        sa.Column("token_id", sa.String(length=32), nullable=True),
+        sa.Column("second_done", sa.Boolean(), server_default=sa.false(), nullable=False),
+        sa.Column("opened_at", sa.BigInteger(), nullable=False),
+        sa.Column("seen_at", sa.BigInteger(), nullable=False),
+        sa.Column("expires_at", sa.BigInteger(), nullable=False),
+        sa.Column("locked_at", sa.BigInteger(), nullable=True),
+        sa.Column("client", sa.String(length=64), server_default="", nullable=False),
+        sa.Column("agent", sa.String(length=200), server_default="", nullable=False),
+        sa.Column("previous_at", sa.BigInteger(), nullable=True),
+        sa.Column("previous_from", sa.String(length=64), server_default="", nullable=False),
+        sa.Column("revoked_at", sa.BigInteger(), nullable=True),
+        sa.Column("revoked_by", sa.String(length=80), server_default="", nullable=False),
+        sa.ForeignKeyConstraint(
+            ["one_time_id"], ["one_time_password.id"], name=op.f("fk_session_one_time_id_one_time_password")
+        ),
+        sa.ForeignKeyConstraint(["person_id"], ["person.id"], name=op.f("fk_session_person_id_person")),
+        sa.ForeignKeyConstraint(["token_id"], ["token.id"], name=op.f("fk_session_token_id_token")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_session")),
+        sa.UniqueConstraint("secret_hash", name=op.f("uq_session_secret_hash")),
+    )
+    op.create_index(op.f("ix_session_person_id_revoked_at"), "session", ["person_id", "revoked_at"], unique=False)
     op.create_table(
         "acknowledgement",
         sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),

@@ -1,0 +1,65 @@
+"""What a session still needs before it may act, and when it ends: pure rules, the present instant is given."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from huiying.domain.access import AccessRole
+from huiying.domain.kinds import Word
+
+#: Without a sign of life for so long, an open desk locks and a half-finished sign-in ends.
+IDLE = timedelta(minutes=15)
+#: One long shift; then everybody signs in anew.
+LONGEST = timedelta(hours=12)
+#: When a session was last seen is noted this often: a busy desk must not make every reading a writing.
+SEEN_EVERY = timedelta(seconds=20)
+#: Who decides, audits or administers shows a second factor at each sign-in.
+OBLIGED = frozenset({AccessRole.APPROVER, AccessRole.AUDITOR, AccessRole.ADMINISTRATOR})
+
+
+class Stage(Word):
+    """How far a session has come."""
+
+    SECOND_FACTOR = "second_factor", "等待动态口令"
+    PASSWORD = "password", "等待设置新密码"
+    ENROL = "enrol", "等待启用动态口令"
+    OPEN = "open", "已登录"
+    LOCKED = "locked", "已锁定"
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """What is known about a person and a session when the next step is asked for."""
+
+    enrolled: bool
+    second_done: bool
+    must_change: bool
+    obliged: bool
+
+
+def obliged(roles: Collection[AccessRole], *, everybody: bool) -> bool:
+    """Whether these roles need a second factor."""
+    return everybody or bool(OBLIGED.intersection(roles))
+
+
+def next_stage(standing: Standing) -> Stage:
+    """The second factor comes first: a stolen password alone must not be enough to set another one."""
+    if standing.enrolled and not standing.second_done:
+        return Stage.SECOND_FACTOR
+    if standing.must_change:
+        return Stage.PASSWORD
+    if standing.obliged and not standing.enrolled:
+        return Stage.ENROL
+    return Stage.OPEN
+
+
+def password_outdated(changed_at: datetime | None, now: datetime, most_days: int) -> bool:
+    """Whether a password has to be renewed by its age; 0 days switches that off."""
+    return bool(most_days) and changed_at is not None and now - changed_at >= timedelta(days=most_days)
+
+
+def idle_too_long(seen_at: datetime, now: datetime) -> bool:
+    """Whether nobody has been at the desk for the allowed time."""
+    return now - seen_at >= IDLE

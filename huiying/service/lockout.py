@@ -1,0 +1,123 @@
+"""Failed sign-ins, counted per typed name and per network address in the database.
+
+A name that does not exist is counted and locked like one that does, so that no answer tells them apart. The name is
+kept as a hash: what somebody types there by mistake may be a password.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+import sqlalchemy as sa
+
+from huiying.store.db import Tx
+from huiying.store.tables import login_failure
+from huiying.store.types import to_micros
+
+#: Five wrong answers, none more than a quarter of an hour after the last, close the door for a quarter of an hour.
+NAME_FAILURES = 5
+#: A whole office may stand behind one address; a machine that tries names is stopped all the same.
+CLIENT_FAILURES = 30
+WINDOW = timedelta(minutes=15)
+_FORGOTTEN_AFTER = timedelta(days=1)
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """One more failure: how many there are now, and whether this one has closed the door."""
+
+    failures: int
+    locks: bool
+
+
+def name_key(name: str) -> str:
+    """The key of a typed name."""
+    return "name:" + hashlib.sha256(name.encode("utf-8", "replace")).hexdigest()[:40]
+
+
+def client_key(client: str) -> str:
+    """The key of a network address."""
+    return "client:" + client[:64]
+
+
+def locked_until(tx: Tx, key: str) -> datetime | None:
+    """When a closed door opens again; None where it stands open."""
+    row = tx.one(sa.select(login_failure.c.locked_until).where(login_failure.c.key == key))
+    return row.locked_until if row is not None and row.locked_until and row.locked_until > tx.now else None
+
+
+def note_failure(tx: Tx, key: str, allowed: int) -> Failure:
+    """Count a failure; the last allowed one locks."""
+    _forget_old(tx)
+    fresh = {"key": key, "at": to_micros(tx.now)}
+    # Two first failures at once: the second waits for the first one's row, and then counts on.
+    tx.run(
+        sa.text("INSERT INTO login_failure (key, last_at, failures) VALUES (:key, :at, 0) ON CONFLICT DO NOTHING"),
+        fresh,
+    )
+    (row,) = tx.all(sa.select(login_failure).where(login_failure.c.key == key).with_for_update())
+    failures = 1 + (row.failures if tx.now - row.last_at <= WINDOW else 0)
+    locks = failures >= allowed
+    values = {"failures": 0 if locks else failures, "last_at": tx.now}
+    until = {"locked_until": tx.now + WINDOW} if locks else {}
+    tx.run(login_failure.update().where(login_failure.c.key == key).values(**values, **until))
+    return Failure(failures, locks)
+
+
+def forgive(tx: Tx, key: str) -> bool:
+    """Forget the failures and the lock of a key; tells whether there were any."""
+    return bool(tx.run(login_failure.delete().where(login_failure.c.key == key)).rowcount)
+
+
+def _forget_old(tx: Tx) -> None:
+    c = login_failure.c
+    over = sa.or_(c.locked_until.is_(None), c.locked_until < tx.now)
+    tx.run(login_failure.delete().where(c.last_at < tx.now - _FORGOTTEN_AFTER, over))
+
+
+@dataclass(frozen=True, slots=True)
+class Door:
+    """Where somebody knocks: the typed name, the person it names (empty: nobody), the network address."""
+
+    name: str
+    person_id: str
+    client: str
+
+
+def crowd_sentence(tx: Tx, client: str) -> str:
+    """Why an address may not even try; empty where it may."""
+    until = locked_until(tx, client_key(client))
+    if until is None:
+        return ""
+    return f"此网络地址登录失败次数过多,请在 {_minutes(until, tx.now)} 分钟后再试。"
+
+
+def locked_sentence(tx: Tx, name: str) -> str:
+    """Why a name is refused whatever is typed with it; empty where it is not."""
+    until = locked_until(tx, name_key(name))
+    if until is None:
+        return ""
+    return f"连续输错 {NAME_FAILURES} 次,此用户编号已锁定。请在 {_minutes(until, tx.now)} 分钟后再试,或请管理员解锁。"
+
+
+def fail(tx: Tx, door: Door, what: str) -> str:
+    """Count and audit a failure; gives the sentence of a lock that stands or has just fallen, else an empty one."""
+    subject = f"person:{door.person_id}" if door.person_id else f"client:{door.client}"[:120]
+    crowd = note_failure(tx, client_key(door.client), CLIENT_FAILURES)
+    if crowd.locks:
+        tx.audit("session.client_locked", f"client:{door.client}"[:120], {"failures": crowd.failures})
+    standing = locked_sentence(tx, door.name)
+    if standing:
+        tx.audit("session.refused", subject, {"what": what, "client": door.client[:64], "locked": True})
+        return standing
+    failure = note_failure(tx, name_key(door.name), NAME_FAILURES)
+    tx.audit("session.refused", subject, {"what": what, "client": door.client[:64], "failures": failure.failures})
+    if failure.locks:
+        tx.audit("session.name_locked", subject, {"minutes": int(WINDOW.total_seconds() // 60)})
+    return locked_sentence(tx, door.name)
+
+
+def _minutes(until: datetime, now: datetime) -> int:
+    return max(1, -(-(until - now) // timedelta(minutes=1)))
