@@ -153,8 +153,10 @@ def _clocks_of(view: Mapping[str, Any]) -> None:
         ("键", lambda row: row["key"]),
     )
     table("时钟(→ 为从严适用)", columns, view["clocks"], "没有适用的时钟。")
+    documents = {pack["id"]: pack["doc_no"] or pack["title"] for pack in view["packs"]}
     for duty in view["untimed"]:
-        line(f"  未定时限的要求:{duty['name']}({duty['clause']})", "dim")
+        ground = f"{documents.get(duty['pack'], duty['pack'])} {duty['clause']}".strip()
+        line(f"  未定时限的要求:{duty['name']}({ground})", "dim")
 
 
 def _reading(row: Mapping[str, Any]) -> str:

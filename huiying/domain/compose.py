@@ -61,10 +61,12 @@ class Subject:
 
 @dataclass(frozen=True, slots=True)
 class Next:
-    """The next action of the same clock: when, and who hears of it."""
+    """The next action of a clock: when, and who hears of it; of several clocks' the earliest, with that clock's name."""
 
     at: datetime
     roles: tuple[Role, ...]
+    clock: str = ""
+    due_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,12 +102,6 @@ _HEADLINES = {
     EventKind.DAILY_BRIEF: "每日简报:值班系统正常",
     EventKind.TEST: "测试消息,无需处理",
 }
-_MUST_DO = {
-    Band.NOTICE: ("签收", "报审回应稿", "发布后登记网址和发布时间"),
-    Band.WARNING: ("立即报审回应稿", "发布后登记网址和发布时间"),
-    Band.OVERDUE: ("立即发布权威回应并登记", "在系统说明原因"),
-    Band.INFO: (),
-}
 _STATES = {
     ClockState.SCHEDULED: "尚未起算",
     ClockState.SATISFIED: "已按时完成",
@@ -117,19 +113,75 @@ _STATES = {
 }
 
 
-#: What is still missing, in the words of the milestone; by the clock's name, as a pack may name it freely.
-_MISSING = (("发布会", "发布会尚未举行"), ("任务", "任务尚未完成"), ("反馈", "尚未反馈"), ("回应", "尚未登记有效回应"))
+@dataclass(frozen=True, slots=True)
+class _Milestone:
+    """What one kind of limit asks for, in its own words; found by a part of the clock's name, as a pack names it freely."""
+
+    part: str
+    missing: str
+    still: str
+    notice: tuple[str, ...]
+    warning: tuple[str, ...]
+    overdue: str
+
+
+_RELEASE = _Milestone(
+    "",
+    "尚未登记有效发布",
+    "仍未登记有效发布",
+    ("签收", "报审发布稿", "发布后登记网址和发布时间"),
+    ("立即报审发布稿", "发布后登记网址和发布时间"),
+    "立即发布权威信息并登记",
+)
+_MILESTONES = (
+    _Milestone(
+        "发布会",
+        "发布会尚未举行",
+        "仍未举行发布会",
+        ("签收", "确定发布会时间、地点和发布人", "举行后登记开始时间"),
+        ("立即落实发布会时间、地点和发布人", "举行后登记开始时间"),
+        "立即举行新闻发布会并登记",
+    ),
+    _Milestone(
+        "任务",
+        "任务尚未完成",
+        "任务仍未完成",
+        ("签收", "办理任务", "完成后登记完成时间"),
+        ("立即办结任务", "完成后登记完成时间"),
+        "立即办结任务并登记",
+    ),
+    _Milestone(
+        "反馈",
+        "尚未反馈",
+        "仍未反馈",
+        ("签收", "准备反馈材料", "反馈后登记反馈时间"),
+        ("立即反馈转办单位", "反馈后登记反馈时间"),
+        "立即反馈并登记",
+    ),
+    _Milestone(
+        "回应",
+        "尚未登记有效回应",
+        "仍未登记有效回应",
+        ("签收", "报审回应稿", "回应后登记网址和发布时间"),
+        ("立即报审回应稿", "回应后登记网址和发布时间"),
+        "立即发布权威回应并登记",
+    ),
+)
+
+
+def _milestone(clock_name: str) -> _Milestone:
+    return next((words for words in _MILESTONES if words.part in clock_name), _RELEASE)
 
 
 def _missing(subject: Subject, state: ClockState) -> str:
     """Where an open clock stands, and what it still waits for."""
-    missing = next((words for part, words in _MISSING if part in subject.name), "尚未登记有效发布")
+    missing = _milestone(subject.name).missing
     return missing if state is ClockState.RUNNING else f"已超时,{missing}"
 
 
 def compose(letter: Letter, now: datetime) -> Notice:
     """Make the notice as it has to read at this very moment."""
-    first = leading(letter.subjects)
+    first = _first(letter)
     listed = letter.as_list or len(letter.subjects) > 1
     lines, hidden = _lines(letter, listed=listed, now=now)
     notice = Notice(
@@ -145,7 +197,7 @@ def compose(letter: Letter, now: datetime) -> Notice:
         share_used=None,
         responsible=responsible(letter.matter, letter.roles),
         state_text="",
-        must_do=letter.must_do or _must_do(letter),
+        must_do=letter.must_do or _must_do(letter, first),
         next_step=_next_step(letter.next, first),
         basis="",
         ordinal=letter.ordinal,
@@ -164,15 +216,15 @@ def compose(letter: Letter, now: datetime) -> Notice:
 
 
 def _about(notice: Notice, subject: Subject, now: datetime) -> Notice:
-    """Fill in what belongs to the clock the notice is mainly about."""
-    remaining = remaining_seconds(subject.due_at, now)
+    """Fill in what belongs to the clock the notice is mainly about; one that has ended has no time left to show."""
+    runs = subject.state.is_open
     return replace(
         notice,
         clock_name=subject.name,
         status_text=subject.status.zh,
-        due_at=subject.due_at,
-        remaining_seconds=remaining,
-        share_used=share_used(subject, now),
+        due_at=subject.due_at if runs else None,
+        remaining_seconds=remaining_seconds(subject.due_at, now) if runs else None,
+        share_used=share_used(subject, now) if runs else None,
         state_text=state_text(subject, now),
         basis=basis_text(subject.ground),
         content_rule="转载工作动态、新闻报道、评论文章不算回应" if subject.ground.no_repost else "",
@@ -188,7 +240,8 @@ def _lines(letter: Letter, *, listed: bool, now: datetime) -> tuple[tuple[str, .
     """One line per clock, most urgent first; what does not fit is counted."""
     lines = list(letter.lines)
     if listed:
-        lines = [line_of(subject, now) for subject in by_urgency(letter.subjects)] + lines
+        told = letter.subjects if letter.kind is EventKind.RELEASE_RECORDED else by_urgency(letter.subjects)
+        lines = [line_of(subject, now) for subject in told] + lines
     return tuple(lines[: letter.most_lines]), max(0, len(lines) - letter.most_lines)
 
 
@@ -198,6 +251,13 @@ def by_urgency(subjects: Sequence[Subject]) -> list[Subject]:
         subjects,
         key=lambda s: (not s.state.is_open, s.due_at - s.started_at > _URGENT_LIMIT, s.due_at, s.matter.no),
     )
+
+
+def _first(letter: Letter) -> Subject | None:
+    """The clock a notice is about: what a release has just ended, else what presses most."""
+    if letter.kind is EventKind.RELEASE_RECORDED and letter.subjects:
+        return letter.subjects[0]
+    return leading(letter.subjects)
 
 
 def leading(subjects: Sequence[Subject]) -> Subject | None:
@@ -243,9 +303,8 @@ def grade_text(matter: Matter) -> str:
 
 
 def responsible(matter: Matter, roles: Sequence[Role]) -> str:
-    """Unit and duties, never a person's name."""
-    duties = "、".join(role.zh for role in dict.fromkeys(roles))
-    return f"{matter.unit_name}({duties})" if matter.unit_name and duties else matter.unit_name or duties
+    """The body that has to act, never a person's name and not the reader's own duty; duties only where no body is known."""
+    return matter.unit_name or "、".join(role.zh for role in dict.fromkeys(roles))
 
 
 def state_text(subject: Subject, now: datetime) -> str:
@@ -256,7 +315,8 @@ def state_text(subject: Subject, now: datetime) -> str:
         return _missing(subject, ClockState.BREACHED)
     if subject.state in {ClockState.RUNNING, ClockState.BREACHED}:
         return _missing(subject, subject.state)
-    return _STATES[subject.state]
+    settled = subject.state in {ClockState.SATISFIED, ClockState.SATISFIED_LATE}
+    return _STATES[subject.state] + (f"(截止 {moment(subject.due_at)})" if settled else "")
 
 
 def basis_text(ground: Ground) -> str:
@@ -275,14 +335,17 @@ def _layout(letter: Letter) -> str:
     return "digest" if _is_list_only(letter) else ""
 
 
-def _must_do(letter: Letter) -> tuple[str, ...]:
+def _must_do(letter: Letter, first: Subject | None) -> tuple[str, ...]:
     if letter.kind is EventKind.REGISTERED:
         return ("签收", "核实情况", "准备权威发布")
-    if letter.kind in {EventKind.DAILY_BRIEF, EventKind.TEST}:
+    if letter.kind in {EventKind.DAILY_BRIEF, EventKind.TEST} or letter.band is Band.INFO:
         return ()
-    if letter.as_list and letter.band is not Band.INFO:
+    if letter.as_list:
         return ("登录值班系统逐项核对并处理",)
-    return _MUST_DO[letter.band]
+    words = _milestone(first.name if first is not None else "")
+    if letter.band is Band.OVERDUE:
+        return (words.overdue, "在系统说明原因")
+    return words.warning if letter.band is Band.WARNING else words.notice
 
 
 def _headline(letter: Letter) -> str:
@@ -298,5 +361,8 @@ def _next_step(following: Next | None, subject: Subject | None) -> str:
     if following is None:
         return ""
     roles = "、".join(role.zh for role in following.roles) or "责任人"
-    verb = "督办" if subject is not None and following.at > subject.due_at else "提醒"
-    return f"{moment(following.at)}仍未登记有效发布,将{verb}{roles}"
+    name = following.clock or (subject.name if subject is not None else "")
+    due_at = following.due_at or (subject.due_at if subject is not None else None)
+    verb = "督办" if due_at is not None and following.at > due_at else "提醒"
+    named = f"「{following.clock}」" if following.clock else ""
+    return f"{moment(following.at)}{named}{_milestone(name).still},将{verb}{roles}"

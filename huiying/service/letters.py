@@ -177,10 +177,13 @@ def _event_line(sources: Sources, action: Any) -> str:
 
 
 def _next(clocks: Sequence[Any]) -> Next | None:
-    """What comes after this message, where it is about one clock."""
-    if len(clocks) != 1 or clocks[0].next_at is None:
+    """What comes after this message; of several clocks of one matter the earliest, named."""
+    waiting = [clock for clock in clocks if clock.next_at is not None and ClockState(clock.state).is_open]
+    if not waiting or len({clock.incident_id for clock in clocks}) > 1:
         return None
-    return Next(clocks[0].next_at, tuple(Role(role) for role in clocks[0].next_detail.get("to", ())))
+    soonest = min(waiting, key=lambda clock: clock.next_at)
+    roles = tuple(Role(role) for role in soonest.next_detail.get("to", ()))
+    return Next(soonest.next_at, roles, soonest.name if len(clocks) > 1 else "", soonest.due_at)
 
 
 def _ack_url(services: Services, row: Any, action: Any, members: list[Any]) -> str:

@@ -110,6 +110,7 @@ def _release(change: Change, payload: dict[str, Any]) -> None:
         },
     )
     _ask_confirmation(change, int(made), at, content)
+    change.publication_id = int(made)
     repost = f"(登记为{content.zh},不停止计时)" if content.is_repost else ""
     change.announce = (EventKind.RELEASE_RECORDED, DESK, Band.INFO, f"已登记{kind.zh}{repost}")
 

@@ -59,9 +59,9 @@ def test_a_warning_says_everything_in_its_place():
     assert (made.incident_no, made.notice_title, made.grade_text) == ("2026-0117", "示例园区异味", "一般政务舆情")
     assert (made.clock_name, made.status_text) == ("48小时回应", "文件明定")
     assert (made.remaining_seconds, made.share_used) == (7080, 95)
-    assert made.responsible == "示例市生态环境局(承办人、值班员)"
+    assert made.responsible == "示例市生态环境局"  # whose matter it is, not what the reader's duty is
     assert made.state_text == "尚未登记有效回应"
-    assert made.next_step == "11月22日(周日)18:10仍未登记有效发布,将提醒分管领导"
+    assert made.next_step == "11月22日(周日)18:10仍未登记有效回应,将提醒分管领导"
     assert made.basis == "《示例要点》第68条“其他政务舆情48小时内予以权威回应”"
     assert made.content_rule
     assert (made.ordinal, made.composed_at, made.layout) == (3, NOW, "")
@@ -93,7 +93,50 @@ def test_past_due_a_running_clock_is_called_overdue():
 
 def test_after_due_the_next_step_urges():
     later = Next(at("2026-11-22 19:40"), (Role.PRINCIPAL, Role.SUPERVISION))
-    assert notice(next=later).next_step == "11月22日(周日)19:40仍未登记有效发布,将督办主要负责人、督查室"
+    assert notice(next=later).next_step == "11月22日(周日)19:40仍未登记有效回应,将督办主要负责人、督查室"
+
+
+@pytest.mark.parametrize(
+    ("name", "notice_does", "warned", "overdue", "still"),
+    [
+        ("权威信息发布", "报审发布稿", "立即报审发布稿", "立即发布权威信息并登记", "仍未登记有效发布"),
+        (
+            "24小时新闻发布会",
+            "确定发布会时间、地点和发布人",
+            "立即落实发布会",
+            "立即举行新闻发布会并登记",
+            "仍未举行发布会",
+        ),
+        ("48小时回应", "报审回应稿", "立即报审回应稿", "立即发布权威回应并登记", "仍未登记有效回应"),
+        ("转办通知反馈", "准备反馈材料", "立即反馈转办单位", "立即反馈并登记", "仍未反馈"),
+    ],
+)
+def test_what_to_do_and_what_comes_next_are_said_in_the_words_of_the_limit(
+    name: str, notice_does: str, warned: str, overdue: str, still: str
+):
+    subject = replace(CLOCK, name=name)
+    assert notice_does in notice(subjects=(subject,), band=Band.NOTICE).must_do
+    assert notice(subjects=(subject,)).must_do[0].startswith(warned)
+    late = notice(subjects=(subject,), band=Band.OVERDUE)
+    assert late.must_do == (overdue, "在系统说明原因")
+    assert still in late.next_step
+
+
+def test_a_recorded_release_names_first_what_it_has_ended():
+    conference = replace(CLOCK, name="新闻发布会", due_at=at("2026-11-22 17:00"))
+    done = replace(CLOCK, name="权威信息发布", due_at=at("2026-11-22 18:00"), state=ClockState.SATISFIED)
+    made = notice(kind=EventKind.RELEASE_RECORDED, band=Band.INFO, subjects=(done, conference))
+    assert made.clock_name == "权威信息发布"
+    assert made.state_text == "已按时完成(截止 11月22日(周日)18:00)"
+    assert (made.due_at, made.remaining_seconds, made.share_used, made.must_do) == (None, None, None, ())
+    assert [line.partition("(")[2].partition(")")[0] for line in made.lines] == ["权威信息发布", "新闻发布会"]
+
+
+def test_with_several_clocks_the_next_step_names_the_clock_it_belongs_to():
+    conference = replace(CLOCK, name="新闻发布会", due_at=at("2026-11-22 17:00"))
+    coming = Next(at("2026-11-22 16:50"), (Role.SHIFT_LEADER,), "新闻发布会", conference.due_at)
+    made = notice(kind=EventKind.REGISTERED, subjects=(CLOCK, conference), next=coming)
+    assert made.next_step == "11月22日(周日)16:50「新闻发布会」仍未举行发布会,将提醒带班领导"
 
 
 def test_several_clocks_are_listed_and_the_most_pressing_leads():
