@@ -12,7 +12,7 @@ from datetime import time, timedelta
 from pathlib import Path
 from typing import cast, get_args
 
-from config.document import Finding, Form, Section, expand, read_document, read_path, refusal, yaml_files
+from config.document import Finding, Form, Section, expand, read_document, read_path, yaml_files
 from config.loader import ID, ID_HINT, WORD, WORD_HINT
 from huiying.domain.kinds import Audience, Band, Role
 from huiying.domain.policy import (
@@ -48,14 +48,6 @@ class LoadedPolicies:
 
     policies: tuple[Policy, ...]
     findings: tuple[Finding, ...]
-
-
-def load_policy(path: Path) -> Policy:
-    """Read one policy; ``BadRulePack`` with all findings when there is anything wrong with it."""
-    policy, findings = read_path(Path(path), _build)
-    if policy is None:
-        raise refusal("提醒升级方案", findings)
-    return policy
 
 
 def parse_policy(file: str, data: bytes) -> tuple[Policy | None, tuple[Finding, ...]]:

@@ -223,11 +223,12 @@ def run_engine(settings: Settings) -> None:
     """Ticker and delivery, until SIGTERM; never imports Prefect."""
     from config.logging import configure_logging
     from huiying.service.duties import recurring
-    from huiying.service.engine import Engine
+    from huiying.service.engine import Engine, calm_collector
     from schedules.ticker import Ticker
 
     configure_logging(settings.log_level)
     services = build(settings, prepare=False)
+    calm_collector()
     engine, duties = Engine(services), recurring(services)
     ticker = Ticker(engine.tick, duties=duties, on_step=engine.clock_stepped)
     ends = _end_of_process()

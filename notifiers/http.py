@@ -20,7 +20,7 @@ import ssl
 import threading
 import weakref
 from collections import OrderedDict, deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -547,8 +547,3 @@ def outcome_of_status(result: PostResult, now: datetime, park_seconds: float = 6
 
 def _later(now: datetime, seconds: float) -> datetime:
     return datetime.fromtimestamp(now.timestamp() + seconds, UTC)
-
-
-def addresses_of(rows: Sequence[str], port: int) -> tuple[tuple[socket.AddressFamily, tuple[Any, ...]], ...]:
-    """Turn IP addresses into what a resolver answers; for resolvers made up by tests and by configuration."""
-    return tuple((socket.AF_INET6 if ":" in row else socket.AF_INET, (row, port)) for row in rows)

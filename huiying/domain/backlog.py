@@ -6,7 +6,7 @@ every step that was passed leaves its trace as bundled or superseded.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
@@ -103,10 +103,3 @@ def band_now(action: Action, scene: Scene) -> Band:
     if action.kind in CLOCK_KINDS and scene.clock is not None and scene.now > scene.clock.due_at:
         return Band.OVERDUE
     return action.step.band
-
-
-def with_siblings(actions: Iterable[Action], now: datetime, stale_after: timedelta) -> list[Action]:
-    """The stale actions together with fresh ones of the same clocks, so that one clock gives one alert."""
-    found = list(actions)
-    clocks = {action.clock_id for action in found if is_stale(action, now, stale_after)} - {None}
-    return [action for action in found if is_stale(action, now, stale_after) or action.clock_id in clocks]

@@ -111,11 +111,6 @@ class Breaker:
         """True while nobody may use the channel."""
         return self.parked_until is not None and now < self.parked_until
 
-    @property
-    def is_half_open(self) -> bool:
-        """After parking one message goes first; the others follow once it has arrived."""
-        return self.failures >= BREAKER_AFTER
-
 
 def after_attempt(breaker: Breaker, outcome: Outcome, started_at: datetime, now: datetime) -> Breaker:
     """The breaker after one attempt; attempts begun before the last parking say nothing new."""

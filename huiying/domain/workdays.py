@@ -8,7 +8,7 @@ date is a floor for practical purposes: holidays push it later, and a make-up Sa
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -56,16 +56,6 @@ class WorkingDayDue:
     def text(self) -> str:
         """The due time as a duty officer writes it: 2月25日24:00."""
         return due_text(self.due_at) + ("(暂定)" if self.provisional else "")
-
-
-@dataclass(frozen=True, slots=True)
-class DueRecord:
-    """A working-day limit with everything it was ever due at, the oldest first."""
-
-    start: date
-    days: int
-    current: WorkingDayDue
-    replaced: tuple[WorkingDayDue, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,19 +147,6 @@ def due_text(due_at: datetime) -> str:
         ended = local.date() - _DAY
         return f"{ended.month}月{ended.day}日24:00"
     return f"{local.month}月{local.day}日{local:%H:%M}"
-
-
-def open_due(start: date, days: int, calendar: WorkCalendar) -> DueRecord:
-    """A fresh record of a working-day limit."""
-    return DueRecord(start, days, calendar.add_working_days(start, days))
-
-
-def recompute(old: DueRecord, calendar: WorkCalendar) -> DueRecord:
-    """The record under another calendar: what changes joins the history, nothing is overwritten."""
-    new = calendar.add_working_days(old.start, old.days)
-    if new == old.current:
-        return old
-    return replace(old, current=new, replaced=(*old.replaced, old.current))
 
 
 def year_to_dict(year: YearCalendar) -> dict[str, Any]:

@@ -218,10 +218,6 @@ class Engine:
             self._ticking.release()
         return pause
 
-    def next_due(self) -> float:
-        """Seconds until something is due, without doing anything about it."""
-        return self._pause(self._look())
-
     def _look(self) -> _Look:
         with self._services.store.reading() as tx:
             read_at = monotonic()

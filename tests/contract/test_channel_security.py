@@ -21,7 +21,7 @@ from huiying.domain.kinds import ChannelKind
 from huiying.domain.outcome import Permanent, Transient
 from notifiers.contract import Address
 from notifiers.guard import BadAddress, Guard, SystemResolver, Target, parse_cidrs, parse_target
-from notifiers.http import HttpClient, Reply, addresses_of
+from notifiers.http import HttpClient, Reply
 from notifiers.sockets import SocketAddress
 from tests.fakes.authority import Authority
 from tests.fakes.dingtalk import FakeDingTalk
@@ -31,6 +31,12 @@ from tests.fakes.proxy import FakeProxy
 from tests.fakes.smtp import RawTcp, silent
 
 REFUSED = "refused before any connection"
+
+
+def addresses_of(rows: list[str], port: int) -> tuple[SocketAddress, ...]:
+    """What a resolver made up by a test answers."""
+    return tuple((socket.AF_INET6 if ":" in row else socket.AF_INET, (row, port)) for row in rows)
+
 
 # Every way known to us in which an address leads into the house, past a naive check, or to nowhere a message belongs.
 BAD_ADDRESSES = [

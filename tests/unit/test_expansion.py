@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from huiying.domain.backlog import consolidate, is_stale, with_siblings
+from huiying.domain.backlog import consolidate, is_stale
 from huiying.domain.bundle import Waiting, Window, depart
 from huiying.domain.expansion import (
     Ack,
@@ -203,13 +203,6 @@ def test_ten_minutes_are_not_stale_and_a_second_more_is():
     assert not is_stale(HALF, HALF.due_at + STALE, STALE)
     assert is_stale(HALF, HALF.due_at + STALE + timedelta(seconds=1), STALE)
     assert not is_stale(replace(HALF, kind=EventKind.DAILY_BRIEF), DUE + hours(5), STALE)
-
-
-def test_fresh_steps_of_a_stale_clock_go_into_the_same_digest():
-    now = DUE + hours(3)
-    fresh = action(now, EventKind.ESCALATION, 2, band=Band.OVERDUE)
-    other = replace(fresh, id=3, clock_id=8)
-    assert [a.id for a in with_siblings([HALF, fresh, other], now, STALE)] == [1, 2]
 
 
 def test_a_backlog_gives_one_page_per_recipient_and_channel():

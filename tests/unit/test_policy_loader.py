@@ -13,10 +13,8 @@ from config.policy_loader import (
     lint_policies,
     lint_together,
     load_policies,
-    load_policy,
     parse_policy,
 )
-from huiying.domain.errors import BadRulePack
 from huiying.domain.kinds import Audience, Band, Role
 from huiying.domain.policy import Policy, policy_for, policy_from_dict, policy_hash, policy_to_dict
 
@@ -203,15 +201,6 @@ def test_one_rule_has_one_policy(tmp_path):
     assert [f.key for f in loaded.findings] == ["applies"]
     (tmp_path / "b.yaml").write_text(TEXT, encoding="utf-8")
     assert [f.key for f in lint_policies([tmp_path])] == ["id"]
-
-
-def test_a_bad_policy_raises_with_its_findings(tmp_path):
-    path = tmp_path / "p.yaml"
-    path.write_text(TEXT.replace("schema: 1", "schema: 2"), encoding="utf-8")
-    with pytest.raises(BadRulePack, match="方案"):
-        load_policy(path)
-    path.write_text(TEXT, encoding="utf-8")
-    assert load_policy(path) == POLICIES["release-5h"]
 
 
 def test_overdue_steps_are_marked_overdue_and_no_other():

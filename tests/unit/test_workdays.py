@@ -22,8 +22,6 @@ from huiying.domain.workdays import (
     YearCalendar,
     due_text,
     end_of_day,
-    open_due,
-    recompute,
     year_from_dict,
     year_to_dict,
 )
@@ -123,34 +121,21 @@ def test_case_17_the_first_three_working_days_of_a_month(month, expected):
     assert [f"{day:%m-%d}" for day in CALENDAR.first_working_days(2026, month, 3)] == expected
 
 
-def test_case_19_a_calendar_amended_in_mid_flight_recomputes_and_keeps_the_old_value():
+def test_case_19_a_calendar_amended_in_mid_flight_moves_the_date():
+    # That the old value is kept beside the new one is shown with the store (tests/integration/test_pack_admin.py).
     before = CALENDAR.with_year(VERSIONS["2020.1"])
-    record = open_due(date(2020, 1, 22), 3, before)
-    assert record.current.due_date == date(2020, 2, 1)
-    after = recompute(record, before.with_year(VERSIONS["2020.2"]))
-    assert after.current.due_date == date(2020, 2, 4)
-    assert after.current.calendar == ("2020.2",)
-    assert after.replaced == (record.current,)
+    assert before.add_working_days(date(2020, 1, 22), 3).due_date == date(2020, 2, 1)
+    after = before.with_year(VERSIONS["2020.2"]).add_working_days(date(2020, 1, 22), 3)
+    assert (after.due_date, after.calendar) == (date(2020, 2, 4), ("2020.2",))
     assert not VERSIONS["2020.1"].verified
 
 
-def test_recomputing_under_the_same_calendar_changes_nothing():
-    record = open_due(date(2026, 2, 13), 3, CALENDAR)
-    assert recompute(record, CALENDAR) is record
-
-
-def test_importing_the_missing_year_settles_a_provisional_date_and_keeps_it():
-    record = open_due(date(2026, 11, 20), 30, CALENDAR)
+def test_the_missing_year_settles_a_provisional_date():
     year = YearCalendar(2027, "2027.1", "示例", frozenset({date(2027, 1, 1)}), frozenset({date(2027, 1, 2)}))
-    settled = recompute(record, CALENDAR.with_year(year))
-    assert settled.current.due_date == date(2027, 1, 2)
-    assert not settled.current.provisional
-    assert settled.current.calendar == ("2026.1", "2027.1")
-    assert [old.provisional for old in settled.replaced] == [True]
-    # A second amendment appends to the history.
-    again = recompute(settled, CALENDAR.with_year(YearCalendar(2027, "2027.2", "示例", year.holidays, frozenset())))
-    assert again.current.due_date == date(2027, 1, 4)
-    assert [old.due_date for old in again.replaced] == [date(2027, 1, 1), date(2027, 1, 2)]
+    settled = CALENDAR.with_year(year).add_working_days(date(2026, 11, 20), 30)
+    assert (settled.due_date, settled.provisional, settled.calendar) == (date(2027, 1, 2), False, ("2026.1", "2027.1"))
+    amended = CALENDAR.with_year(YearCalendar(2027, "2027.2", "示例", year.holidays, frozenset()))
+    assert amended.add_working_days(date(2026, 11, 20), 30).due_date == date(2027, 1, 4)
 
 
 def test_case_46_midnight_is_written_as_24_hours_of_the_day_that_ends():
