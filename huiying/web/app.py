@@ -1,4 +1,4 @@
-"""The web application: the JSON API, probes and the acknowledge page. Thin: no decision is taken here."""
+"""The web application: the desk, the JSON API, probes and the acknowledge page. Thin: no decision is taken here."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import anyio.to_thread
 from fastapi import FastAPI
 
 from huiying.service.services import Services
-from huiying.web import ack, desk, incidents, probes, problems
+from huiying.web import ack, desk, incidents, pages, probes, problems
 from huiying.web.guard import Counts, Guard
 
 _DESCRIPTION = (
@@ -43,5 +43,6 @@ def create_app(services: Services) -> FastAPI:
     problems.install(app)
     for module in (incidents, desk, ack, probes):
         app.include_router(module.router)
-    app.add_middleware(Guard, counts=app.state.counts)
+    pages.install(app)
+    app.add_middleware(Guard, counts=app.state.counts, answer=pages.answer)
     return app

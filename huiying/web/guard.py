@@ -6,7 +6,7 @@ import secrets
 import threading
 from collections import OrderedDict, deque
 from collections.abc import MutableMapping
-from typing import Any
+from typing import Any, Protocol
 
 from loguru import logger
 from starlette.exceptions import HTTPException
@@ -36,12 +36,20 @@ _DEFAULTS = (
 )
 
 
+class Answer(Protocol):
+    """How a request that gets no further is answered: for a program or for a person."""
+
+    def __call__(self, scope: Scope, status: int, code: str, detail: str, **extra: Any) -> Response:
+        """The answer."""
+
+
 class Guard:
     """The outermost layer: pure ASGI, so that a body is counted while it arrives and every answer gets our headers."""
 
-    def __init__(self, app: ASGIApp, counts: Counts) -> None:
+    def __init__(self, app: ASGIApp, counts: Counts, answer: Answer) -> None:
         self._app = app
         self._counts = counts
+        self._answer_with = answer
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -49,7 +57,7 @@ class Guard:
             return
         began = monotonic()
         exchange = _Exchange(receive, send)
-        refusal = _refusal(scope)
+        refusal = self._refusal(scope)
         if refusal is None:
             await self._answer(scope, exchange)
         else:
@@ -64,8 +72,19 @@ class Guard:
             path = shown_path(scope["path"])
             logger.opt(exception=error).error("unexpected failure {} at {} {}", number, scope["method"], path)
             if not exchange.status:
-                response = problem(500, "internal", _INTERNAL, trace=number)
+                response = self._answer_with(scope, 500, "internal", _INTERNAL, trace=number)
                 await response(scope, exchange.receive, exchange.send)
+
+    def _refusal(self, scope: Scope) -> Response | None:
+        """Why a request is turned away before anything of its body is read."""
+        headers = dict(scope["headers"])
+        length = headers.get(b"content-length", b"0")
+        if length.isdigit() and int(length) > LARGEST_BODY:
+            return self._answer_with(scope, 413, "too_large", _TOO_LARGE, headers={"Connection": "close"})
+        kind = headers.get(b"content-type", b"").split(b";")[0].strip().lower()
+        if scope["method"] in {"POST", "PATCH"} and scope["path"].startswith("/api/") and kind != b"application/json":
+            return problem(415, "bad_request", _NOT_JSON)
+        return None
 
     def _note(self, scope: Scope, status: int, seconds: float) -> None:
         method, path = scope["method"], shown_path(scope["path"])
@@ -77,18 +96,6 @@ class Guard:
 def shown_path(path: str) -> str:
     """A path as it may be written down: the secret of an acknowledge link is none of the log's business."""
     return "/a/***" if path.startswith("/a/") else path
-
-
-def _refusal(scope: Scope) -> Response | None:
-    """Why a request is turned away before anything of its body is read."""
-    headers = dict(scope["headers"])
-    length = headers.get(b"content-length", b"0")
-    if length.isdigit() and int(length) > LARGEST_BODY:
-        return problem(413, "too_large", _TOO_LARGE, headers={"Connection": "close"})
-    kind = headers.get(b"content-type", b"").split(b";")[0].strip().lower()
-    if scope["method"] in {"POST", "PATCH"} and scope["path"].startswith("/api/") and kind != b"application/json":
-        return problem(415, "bad_request", _NOT_JSON)
-    return None
 
 
 class _Exchange:

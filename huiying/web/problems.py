@@ -119,10 +119,15 @@ def _safe(details: Mapping[str, object]) -> dict[str, Any]:
 def _invalid(_request: Request, error: Exception) -> JSONResponse:
     if not isinstance(error, RequestValidationError):
         raise error
-    found = [{"field": _field(item), "message": _sentence(item)} for item in error.errors()[:20]]
+    found = [{"field": field, "message": message} for field, message in sentences_of(error)]
     first = found[0] if found else {"field": "", "message": "填写内容不正确。"}
     named = f"{first['field']}:{first['message']}" if first["field"] else first["message"]
     return problem(422, "invalid_input", f"{named}内容未登记。", field=first["field"], errors=found)
+
+
+def sentences_of(error: RequestValidationError) -> list[tuple[str, str]]:
+    """What is wrong where, in Chinese; a long list is cut short."""
+    return [(_field(item), _sentence(item)) for item in error.errors()[:20]]
 
 
 def _field(item: Mapping[str, Any]) -> str:

@@ -1,0 +1,66 @@
+"""The entries of the navigation: what exists in this application and what the person may open."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from fastapi import Request
+from starlette.routing import Route
+
+from huiying.domain.access import Permission
+from huiying.service.sessions import Session
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One entry; ``permissions``: any of them opens it, none means everybody."""
+
+    path: str
+    text: str
+    permissions: frozenset[Permission] = frozenset()
+
+
+def _(text: str) -> str:
+    """Mark a text for the catalogue; the template translates it."""
+    return text
+
+
+_P = Permission
+ENTRIES = (
+    Entry("/", _("值班台"), frozenset({_P.READ})),
+    Entry("/incidents/new", _("登记事件"), frozenset({_P.REGISTER})),
+    Entry("/incidents", _("事件"), frozenset({_P.READ})),
+    Entry("/runs", _("运行记录"), frozenset({_P.READ})),
+    Entry("/handover", _("交接班"), frozenset({_P.READ})),
+    Entry("/inbox", _("收件箱")),
+    Entry("/rules", _("规则与日历"), frozenset({_P.READ, _P.RULES})),
+    Entry("/audit", _("审计"), frozenset({_P.AUDIT})),
+    Entry("/admin", _("系统管理"), frozenset({_P.PEOPLE, _P.CHANNELS, _P.OPERATE})),
+)
+
+
+def entries_for(request: Request, session: Session | None) -> list[tuple[Entry, bool]]:
+    """Entries with whether the present page lies below them (the longest match is the present one)."""
+    if session is None or session.stage != "open":
+        return []
+    exists = _paths(request)
+    held = session.actor.permissions
+    shown = [e for e in ENTRIES if e.path in exists and (not e.permissions or held & {p.value for p in e.permissions})]
+    here = _present(request.url.path, shown)
+    return [(entry, entry is here) for entry in shown]
+
+
+def _present(path: str, shown: list[Entry]) -> Entry | None:
+    below = [e for e in shown if path == e.path or (e.path != "/" and path.startswith(f"{e.path}/"))]
+    return max(below, key=lambda e: len(e.path), default=None)
+
+
+def _paths(request: Request) -> frozenset[str]:
+    """Addresses this application answers to; made once."""
+    state = request.app.state
+    if not hasattr(state, "page_paths"):
+        state.page_paths = frozenset(
+            route.path for route in request.app.routes if isinstance(route, Route) and "GET" in (route.methods or ())
+        )
+    found: frozenset[str] = state.page_paths
+    return found

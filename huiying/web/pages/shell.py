@@ -1,0 +1,239 @@
+"""What every page of the desk shares: how it is rendered, who may see it, and that a form comes from our own page.
+
+A page module needs: ``render``, ``Viewer`` or ``allow(...)`` or ``PUBLIC``, ``form_guard`` on every POST, ``back``.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hmac
+import json
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from fastapi import Depends, Request, Response
+from fastapi.responses import HTMLResponse, RedirectResponse
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from starlette.concurrency import run_in_threadpool
+
+from huiying.domain.errors import Forbidden
+from huiying.domain.remaining import human_left
+from huiying.service import desk as desk_views
+from huiying.service.sessions import Session
+from huiying.web.callers import House
+from huiying.web.pages import shown_times
+from huiying.web.pages.assets import static
+from huiying.web.pages.navigation import entries_for
+from huiying.web.pages.policy import COOKIE, PUBLIC, Locked, SignInNeeded, Viewer, allow, find_session, policies_of
+from huiying.web.pages.words import LANGUAGES, language_of, translations, words_of
+
+__all__ = [
+    "COOKIE",
+    "PUBLIC",
+    "Guarded",
+    "Locked",
+    "Session",
+    "SignInNeeded",
+    "Viewer",
+    "allow",
+    "back",
+    "find_session",
+    "flash",
+    "form_guard",
+    "page_headers",
+    "policies_of",
+    "render",
+    "static",
+    "typed_by",
+    "words_of",
+]
+
+FOLDER = Path(__file__).parent.parent / "templates"
+CSP = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
+    "form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+)
+FLASH_COOKIE = "hy_flash"
+_FLASH_SECONDS = 120
+_LONGEST_FLASH = 600
+_FOREIGN = "这次提交不是从本系统的页面发出的,操作未执行。请回到值班台,从页面上重新操作。"
+_STALE = "页面已过期(可能重新登录过),操作未执行,填写的内容列在下面。请回到原页面刷新后重新提交。"
+#: Never written back into a page, whatever goes wrong.
+_SECRET_NAMES = ("password", "code", "csrf", "secret", "token", "recovery")
+
+
+# -- rendering ---------------------------------------------------------------------------------------------------------
+
+
+def render(request: Request, template: str, status: int = 200, **context: Any) -> HTMLResponse:
+    """A page or a fragment; whoever is signed in, the language, the token for forms and the time are always there."""
+    language = language_of(request)
+    session: Session | None = getattr(request.state, "session", None)
+    now = context.pop("now", None) or request.app.state.services.store.now()
+    flashed = _flashed(request)
+    html = (
+        environment(language)
+        .get_template(template)
+        .render(
+            request=request,
+            session=session,
+            unit_name=_unit_name(request, session),
+            language=language,
+            html_lang=LANGUAGES[language],
+            csrf=session.csrf if session else "",
+            now=now,
+            nav=entries_for(request, session),
+            flash=flashed,
+            locked=session is not None and session.stage == "locked",
+            **context,
+        )
+    )
+    response = HTMLResponse(html, status, page_headers())
+    if flashed:
+        response.delete_cookie(FLASH_COOKIE, path="/")
+    return response
+
+
+def page_headers() -> dict[str, str]:
+    """Headers of everything that a browser shows as a page; the outermost layer adds the ones all answers share."""
+    # With the referrer policy of the JSON API a browser would say "Origin: null" when it sends our own forms.
+    return {
+        "Content-Security-Policy": CSP,
+        "Referrer-Policy": "same-origin",
+        "Cache-Control": "no-store",
+        "Vary": "HX-Request, Cookie",
+    }
+
+
+@cache
+def environment(language: str) -> Environment:
+    """The templates in one language; free text is always escaped, an unknown name is an error."""
+    made = Environment(
+        loader=FileSystemLoader(FOLDER),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        extensions=["jinja2.ext.i18n"],
+    )
+
+    def gettext(text: str) -> str:
+        return translations(language).gettext(text) if text else ""
+
+    def ngettext(one: str, many: str, count: int) -> str:
+        return translations(language).ngettext(one, many, count)
+
+    # Not the "newstyle" functions: those would mark a translated name from the database as harmless HTML.
+    made.install_gettext_callables(gettext, ngettext, newstyle=False)  # type: ignore[attr-defined]
+    made.globals["static"] = static
+    made.filters |= {
+        "when": shown_times.when,
+        "when_long": lambda at: shown_times.when_long(at, language),
+        "clock_time": shown_times.clock_time,
+        "epoch": shown_times.epoch,
+        "left": lambda seconds: human_left(int(seconds), language),
+        "web_address": web_address,
+    }
+    return made
+
+
+def web_address(text: str) -> str:
+    """An address that may become a link: http and https only, everything else is shown as text alone."""
+    try:
+        parts = urlsplit(text.strip())
+    except ValueError:
+        return ""
+    return text.strip() if parts.scheme.lower() in {"http", "https"} and parts.netloc else ""
+
+
+def _unit_name(request: Request, session: Session | None) -> str:
+    """The name of the unit in the header, asked for once per request; nothing where the store cannot answer."""
+    if session is None or getattr(request.state, "store_failed", False):
+        return ""
+    if not hasattr(request.state, "unit_name"):
+        request.state.unit_name = desk_views.unit_name(request.app.state.services, session.unit_id)
+    return str(request.state.unit_name)
+
+
+# -- after an action ---------------------------------------------------------------------------------------------------
+
+
+def back(request: Request, url: str, text: str = "", kind: str = "done") -> Response:
+    """After a POST: the browser goes to a page of ours, where ``text`` is shown once."""
+    inside = url if url.startswith("/") and not url.startswith(("//", "/\\")) else "/"
+    response: Response
+    if request.headers.get("hx-request"):
+        response = Response(headers={"HX-Redirect": inside, **page_headers()})
+    else:
+        response = RedirectResponse(inside, 303, page_headers())
+    if text:
+        flash(response, text, kind)
+    return response
+
+
+def flash(response: Response, text: str, kind: str = "done") -> None:
+    """Show a text once, on the next page. ``kind``: done, warn or fault."""
+    body = json.dumps({"kind": kind, "text": text[:_LONGEST_FLASH]}).encode()
+    value = base64.urlsafe_b64encode(body).decode()
+    response.set_cookie(FLASH_COOKIE, value, max_age=_FLASH_SECONDS, path="/", httponly=True, samesite="lax")
+
+
+def _flashed(request: Request) -> Mapping[str, str]:
+    value = request.cookies.get(FLASH_COOKIE, "")
+    # A fragment has no place for it; it waits for the page.
+    if not value or request.headers.get("hx-request"):
+        return {}
+    try:
+        found = json.loads(base64.urlsafe_b64decode(value))
+        return {"kind": str(found["kind"]), "text": str(found["text"])[:_LONGEST_FLASH]}
+    except (ValueError, KeyError, TypeError, binascii.Error):
+        return {}
+
+
+# -- forms -------------------------------------------------------------------------------------------------------------
+
+
+async def form_guard(request: Request, services: House) -> None:
+    """A POST that changes something comes from a page that we gave to this very session."""
+    session = await run_in_threadpool(find_session, request, services)
+    form = await request.form()
+    request.state.typed = [
+        (name, value) for name, value in form.multi_items() if isinstance(value, str) and _may_be_shown(name)
+    ]
+    if not _from_our_site(request):
+        raise Forbidden(_FOREIGN)
+    if session is None:
+        return  # before sign-in there is nothing to protect but the sign-in itself
+    given = request.headers.get("x-csrf-token") or form.get("csrf")
+    if not isinstance(given, str) or not _same(given, session.csrf):
+        raise Forbidden(_STALE)
+
+
+Guarded = Depends(form_guard)
+
+
+def typed_by(request: Request) -> list[tuple[str, str]]:
+    """What was sent with the form, without secrets; an error page gives it back to the person."""
+    typed: list[tuple[str, str]] = getattr(request.state, "typed", [])
+    return [(name, value) for name, value in typed if value.strip()]
+
+
+def _may_be_shown(name: str) -> bool:
+    return not any(secret in name.lower() for secret in _SECRET_NAMES)
+
+
+def _from_our_site(request: Request) -> bool:
+    """Browsers say where a request comes from; old ones and plain http only by the Origin of a POST."""
+    site = request.headers.get("sec-fetch-site")
+    if site is not None:
+        return site in {"same-origin", "none"}
+    origin = request.headers.get("origin")
+    return origin is None or urlsplit(origin).netloc == request.headers.get("host", "")
+
+
+def _same(given: str, wanted: str) -> bool:
+    return hmac.compare_digest(given.encode(), wanted.encode())
