@@ -152,6 +152,11 @@ def validate_settings(kind: ChannelKind, settings: Mapping[str, object]) -> list
     return findings
 
 
+def options_of(kind: ChannelKind) -> Sequence[Option]:
+    """The settings a channel of this kind understands, for a form."""
+    return _KINDS[kind].options
+
+
 def audience_of(kind: ChannelKind) -> Audience:
     """Whether a channel of this kind speaks to a group or to one person."""
     return _KINDS[kind].audience

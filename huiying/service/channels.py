@@ -31,7 +31,9 @@ from huiying.service.views import shown
 from huiying.store import tables as t
 from huiying.store.db import Tx
 from notifiers.contract import Address, ChannelConfig
-from notifiers.registry import audience_of, validate_settings
+from notifiers.options import Finding
+from notifiers.registry import audience_of, options_of, validate_settings
+from notifiers.vetting import vet_addresses
 
 TEST_SECONDS = 15.0
 INBOX_ID = "inbox"
@@ -168,9 +170,20 @@ def _check_settings(
             line(f"settings.{key[:60]}", value, 2000, key[:60])
             _check_reference(services, actor, key, value)
     findings = validate_settings(kind, merged)
+    if not findings and any(isinstance(value, str) for value in merged.values()):
+        findings = _vetted(services, merged)
     if findings:
         sentence = ";".join(mask(str(finding)) for finding in findings[:5])
         raise InvalidInput(f"settings.{findings[0].key}", f"渠道设置不正确:{sentence}")
+
+
+def _vetted(services: Services, merged: Mapping[str, Any]) -> list[Finding]:
+    """What the guard says of the addresses; a reference that leads nowhere was reported where it was typed."""
+    try:
+        resolved = resolve_settings(merged, services.sealer.open)
+    except (UnresolvedSecret, CannotOpen):
+        return []  # an old secret that cannot be opened must not keep the others from being mended
+    return vet_addresses(resolved, allow_loopback=services.settings.allow_loopback_channels)
 
 
 def _check_reference(services: Services, actor: Actor, key: str, value: str) -> None:
@@ -246,6 +259,20 @@ def _hint(services: Services, key: str, value: str) -> str:
         return f"{parts.scheme}://{parts.hostname or ''}/…"
     except (CannotOpen, ValueError):
         return "已设置(无法解开)"
+
+
+def setting_fields(kind: str) -> list[dict[str, Any]]:
+    """The settings of a kind for a form: name, type, whether needed and whether what is typed is kept sealed."""
+    return [
+        {
+            "key": option.key,
+            "type": option.type,
+            "required": option.required,
+            "choices": list(option.choices),
+            "sealed": option.key not in _OPEN_KEYS,
+        }
+        for option in options_of(_kind(kind))
+    ]
 
 
 # -- trying ------------------------------------------------------------------------------------------------------------

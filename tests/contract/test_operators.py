@@ -23,6 +23,7 @@ from tests.fakes.house import OPERATOR, acting, cheap_passwords, furnish, make_s
 
 __all__ = ["cheap_passwords"]
 
+_SECRET = "whsec_" + "QUJD" * 8
 pytestmark = pytest.mark.usefixtures("cheap_passwords")
 
 
@@ -375,8 +376,24 @@ CANARY = "SEC0canary0canary0canary0canary"
 def add_robot(services: Services, **settings: object) -> dict[str, Any]:
     url = f"https://hook.example.gov.cn/robot/send?access_token={CANARY}"
     return channels.add_channel(
-        services, OPERATOR, "hook", kind="webhook", settings={"url": url, "secret": "whsec_" + "QUJD" * 8, **settings}
+        services, OPERATOR, "hook", kind="webhook", settings={"url": url, "secret": _SECRET, **settings}
     )
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["https://127.0.0.1/x", "https://0x7f.1/x", "https://localhost/x", "https://169.254.169.254/", "https://10.1.2.3/"],
+)
+def test_an_address_into_the_house_is_refused_when_it_is_saved(on_sqlite: Services, url: str):
+    with pytest.raises(InvalidInput) as refused:
+        channels.add_channel(on_sqlite, OPERATOR, "hook", kind="webhook", settings={"url": url, "secret": _SECRET})
+    assert refused.value.field == "settings.url"
+    good = {"url": "https://hook.example.cn/x", "secret": _SECRET}
+    channels.add_channel(on_sqlite, OPERATOR, "hook", kind="webhook", settings=good)
+    with pytest.raises(InvalidInput):
+        channels.edit_channel(on_sqlite, OPERATOR, "hook", settings={"url": url})
+    inner = {"url": "https://10.1.2.3/x", "allow_cidrs": ["10.1.0.0/16"]}
+    assert channels.edit_channel(on_sqlite, OPERATOR, "hook", settings=inner)["secrets"]["url"] == "https://10.1.2.3/…"
 
 
 def test_a_channels_secrets_are_sealed_and_never_shown(services: Services):

@@ -263,11 +263,13 @@ def test_shifts_are_imported_whole_or_not_at_all(installed: Installation, tmp_pa
 def test_a_channel_is_set_up_tried_and_tells_no_secret(installed: Installation):
     refusal = installed.refused("channel", "add", "hook", "--kind", "webhook", "--set", "url=http://127.0.0.1/x")
     assert "settings." in refusal
+    metadata = ("--set", "url=https://169.254.169.254/latest", "--set", f"secret={SECRET}")
+    assert "元数据" in installed.refused("channel", "add", "hook", "--kind", "webhook", *metadata)
     installed.json(
-        "channel", "add", "hook", "--kind", "webhook", "--set", "url=https://192.0.2.1/hook/CANARYTOKEN",
+        "channel", "add", "hook", "--kind", "webhook", "--set", "url=https://hook.example.cn/hook/CANARYTOKEN",
         "--set", f"secret={SECRET}", "--set", "per_minute=10",
     )  # fmt: skip
-    assert "https://192.0.2.1/…" in installed.call("channel", "list").stdout
+    assert "https://hook.example.cn/…" in installed.call("channel", "list").stdout
     assert installed.json("channel", "test", "inbox", "--person", "zhang")["ok"] is True
     (message, *_) = installed.json("inbox", "--person", "zhang")["messages"]
     assert "测试" in message["subject"]
