@@ -129,19 +129,22 @@ def person_add(
     password: Annotated[bool, typer.Option("--password", help="同时发放一次性密码(只显示一次)。")] = False,
 ) -> None:
     """新建人员;可同时登记职责、授予权限、发放一次性密码。"""
-    from huiying.service import people, roster_admin, tokens
+    from huiying.service.joining import join
 
-    services, actor = session.services, session.actor
-    people.add_person(
-        services, actor, person_id, name=name, unit_id=unit_id, mobile=mobile, email=email, im=pairs("im", im or ())
+    view = join(
+        session.services,
+        session.actor,
+        person_id,
+        name=name,
+        unit_id=unit_id,
+        mobile=mobile,
+        email=email,
+        im=pairs("im", im or ()),
+        duties=duties or (),
+        access=roles or (),
+        password=password,
     )
-    for role in duties or ():
-        roster_admin.add_duty(services, actor, person_id, role, unit_id)
-    for role in roles or ():
-        roster_admin.grant_access(services, actor, person_id, role, unit_id)
-    view = people.show_person(services, actor, person_id)
-    issued = tokens.issue_password(services, actor, person_id) if password else {}
-    session.answer({**view, **issued}, _shown_person)
+    session.answer(view, _shown_person)
 
 
 def _shown_person(data: dict[str, Any]) -> None:

@@ -19,6 +19,7 @@ from huiying.domain.errors import Conflict, InvalidInput, NotFound, Refused
 from huiying.domain.masking import mask_email, mask_phone
 from huiying.domain.roster import UNASSIGNED, unit_chain
 from huiying.domain.text import identifier, line
+from huiying.service import session_rows
 from huiying.service.actor import Actor
 from huiying.service.scope import parents, require_unit, visible_units
 from huiying.service.services import Services
@@ -138,25 +139,44 @@ def add_person(
     im: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
     """A new person; ``im`` gives a user id per channel."""
+    with services.store.transaction(actor.id) as tx:
+        row = insert_person(
+            services, tx, actor, person_id, name=name, unit_id=unit_id, mobile=mobile, email=email, im=im or {}
+        )
+        return _person_view(services, row)
+
+
+def insert_person(
+    services: Services,
+    tx: Tx,
+    actor: Actor,
+    person_id: str,
+    *,
+    name: str,
+    unit_id: str,
+    mobile: str,
+    email: str,
+    im: Mapping[str, str],
+) -> dict[str, Any]:
+    """Write a new person within the caller's transaction; gives the row."""
     actor.require(Permission.PEOPLE)
     if identifier("id", person_id) in _RESERVED:
         raise InvalidInput("id", f"「{person_id}」是系统保留的编号,请另取一个。")
-    with services.store.transaction(actor.id) as tx:
-        require_unit(tx, actor, unit_id)
-        row = {
-            "id": person_id,
-            "name": line("name", name, 80, "姓名", required=True),
-            "unit_id": unit_id,
-            "mobile_sealed": _seal(services, "mobile", mobile, _MOBILE, "手机号码"),
-            "email_sealed": _seal(services, "email", email, _EMAIL, "电子邮箱"),
-            "im_sealed": _seal_im(services, tx, im or {}),
-            "active": True,
-            "created_at": tx.now,
-        }
-        insert_once(tx, t.person, row, f"编号「{person_id}」已有人员使用,未新建。")
-        reached = [key for key in ("mobile", "email") if row[f"{key}_sealed"]] + sorted(im or {})
-        tx.audit("person.added", f"person:{person_id}", {"unit": unit_id, "reached_by": reached})
-        return _person_view(services, row)
+    require_unit(tx, actor, unit_id)
+    row = {
+        "id": person_id,
+        "name": line("name", name, 80, "姓名", required=True),
+        "unit_id": unit_id,
+        "mobile_sealed": _seal(services, "mobile", mobile, _MOBILE, "手机号码"),
+        "email_sealed": _seal(services, "email", email, _EMAIL, "电子邮箱"),
+        "im_sealed": _seal_im(services, tx, im),
+        "active": True,
+        "created_at": tx.now,
+    }
+    insert_once(tx, t.person, row, f"编号「{person_id}」已有人员使用,未新建。")
+    reached = [key for key in ("mobile", "email") if row[f"{key}_sealed"]] + sorted(im)
+    tx.audit("person.added", f"person:{person_id}", {"unit": unit_id, "reached_by": reached})
+    return row
 
 
 def edit_person(services: Services, actor: Actor, person_id: str, **changes: Any) -> dict[str, Any]:
@@ -195,9 +215,10 @@ def _person_changes(services: Services, tx: Tx, actor: Actor, row: Any, given: d
 
 
 def _end_access(tx: Tx, person_id: str) -> None:
-    """Who leaves takes no token along; shifts that lie ahead are cancelled, so that the gap shows at once."""
+    """Who leaves takes no token and no session along; shifts that lie ahead are cancelled, so that the gap shows at once."""
     token, shift = t.token.c, t.shift.c
     tx.run(t.token.update().where(token.person_id == person_id, token.revoked_at.is_(None)).values(revoked_at=tx.now))
+    session_rows.end_all(tx, person_id, tx.actor)
     ahead = sa.and_(shift.person_id == person_id, shift.ends_at > tx.now, shift.cancelled_at.is_(None))
     tx.run(t.shift.update().where(ahead).values(cancelled_at=tx.now))
 

@@ -75,11 +75,16 @@ def _active_person(tx: Tx, person_id: str) -> Any:
 
 def add_duty(services: Services, actor: Actor, person_id: str, role: str, unit_id: str) -> dict[str, Any]:
     """Give a person a standing duty for a unit; a shift of the same role comes first."""
+    with services.store.transaction(actor.id) as tx:
+        return insert_duty(tx, actor, person_id, role, unit_id)
+
+
+def insert_duty(tx: Tx, actor: Actor, person_id: str, role: str, unit_id: str) -> dict[str, Any]:
+    """The same within the caller's transaction."""
     actor.require(Permission.ROSTER)
     chosen = _role(role)
-    with services.store.transaction(actor.id) as tx:
-        _add_holding(tx, actor, t.duty, person_id=person_id, role=chosen, unit_id=unit_id)
-        tx.audit("duty.added", f"person:{person_id}", {"role": chosen.value, "unit": unit_id})
+    _add_holding(tx, actor, t.duty, person_id=person_id, role=chosen, unit_id=unit_id)
+    tx.audit("duty.added", f"person:{person_id}", {"role": chosen.value, "unit": unit_id})
     return _holding_view(person_id, chosen, unit_id)
 
 
@@ -103,15 +108,20 @@ def list_duties(services: Services, actor: Actor) -> list[dict[str, Any]]:
 
 def grant_access(services: Services, actor: Actor, person_id: str, role: str, unit_id: str) -> dict[str, Any]:
     """Let a person act in a role for a unit and everything below it; nobody can widen their own access."""
+    with services.store.transaction(actor.id) as tx:
+        return insert_access(tx, actor, person_id, role, unit_id)
+
+
+def insert_access(tx: Tx, actor: Actor, person_id: str, role: str, unit_id: str) -> dict[str, Any]:
+    """The same within the caller's transaction."""
     actor.require(Permission.PEOPLE)
     chosen = _access_role(role)
     if actor.person_id == person_id:
         raise Forbidden("不能为自己的账号增加权限,请由另一名管理员办理。")
-    with services.store.transaction(actor.id) as tx:
-        held = {(AccessRole(row.role), row.unit_id) for row in _access_of(tx, person_id)}
-        _refuse_mixture(held | {(chosen, unit_id)})
-        _add_holding(tx, actor, t.access, person_id=person_id, role=chosen, unit_id=unit_id)
-        tx.audit("access.granted", f"person:{person_id}", {"role": chosen.value, "unit": unit_id})
+    held = {(AccessRole(row.role), row.unit_id) for row in _access_of(tx, person_id)}
+    _refuse_mixture(held | {(chosen, unit_id)})
+    _add_holding(tx, actor, t.access, person_id=person_id, role=chosen, unit_id=unit_id)
+    tx.audit("access.granted", f"person:{person_id}", {"role": chosen.value, "unit": unit_id})
     return _holding_view(person_id, chosen, unit_id)
 
 

@@ -11,9 +11,18 @@ import pytest
 import sqlalchemy as sa
 
 from huiying.domain.access import AccessRole
-from huiying.domain.errors import Conflict, Forbidden, InvalidInput, NotAuthenticated, NotFound, Refused
+from huiying.domain.errors import (
+    Conflict,
+    Forbidden,
+    HuiyingError,
+    InvalidInput,
+    NotAuthenticated,
+    NotFound,
+    Refused,
+)
 from huiying.domain.outcome import Accepted, Permanent
 from huiying.service import channels, people, roster_admin, tokens
+from huiying.service.joining import join
 from huiying.service.roster_admin import ShiftInput
 from huiying.service.services import Services
 from huiying.store import tables as t
@@ -378,6 +387,19 @@ def add_robot(services: Services, **settings: object) -> dict[str, Any]:
     return channels.add_channel(
         services, OPERATOR, "hook", kind="webhook", settings={"url": url, "secret": _SECRET, **settings}
     )
+
+
+@pytest.mark.parametrize("wrong", [{"duties": ["duty_officer", "astronaut"]}, {"access": ["duty", "auditor"]}])
+def test_a_new_colleague_is_taken_in_whole_or_not_at_all(services: Services, wrong: dict[str, Any]):
+    with pytest.raises(HuiyingError):
+        join(services, OPERATOR, "sun", name="孙七", unit_id="office", password=True, **wrong)
+    with pytest.raises(NotFound):
+        people.show_person(services, OPERATOR, "sun")
+    made = join(
+        services, OPERATOR, "sun", name="孙七", unit_id="office", duties=["值班员"], access=["duty"], password=True
+    )
+    assert [held["role"] for held in made["duties"]] == ["duty_officer"]
+    assert tokens.exchange_password(services, "sun", made["password"])["token"]
 
 
 @pytest.mark.parametrize(
