@@ -7,7 +7,7 @@ from contextlib import suppress
 from huiying.domain.access import AccessRole
 from huiying.domain.kinds import ChannelKind
 from huiying.service import tokens
-from huiying.service.hashing import hash_password
+from huiying.service.hashing import hash_password, matches
 from huiying.service.services import Services
 from huiying.store import tables as t
 from notifiers.registry import audience_of
@@ -48,4 +48,12 @@ def forget_password(services: Services, password: str) -> None:
     path = services.settings.data_dir / PASSWORD_FILE
     with suppress(OSError):
         if path.read_text("utf-8").partition("\n")[0].strip() == password:
+            path.unlink()
+
+
+def forget_spent(services: Services, digest: str) -> None:
+    """Take the file away when the password in it is the one with this hash."""
+    path = services.settings.data_dir / PASSWORD_FILE
+    with suppress(OSError):
+        if matches(path.read_text("utf-8").partition("\n")[0].strip(), digest):
             path.unlink()

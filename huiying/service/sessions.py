@@ -20,7 +20,7 @@ from huiying.service import second_factor as factor
 from huiying.service.actor import Actor
 from huiying.service.hashing import matches
 from huiying.service.lockout import Door
-from huiying.service.scope import require_unit
+from huiying.service.scope import covers, parents
 from huiying.service.services import Services
 from huiying.service.session_rows import Session
 from huiying.service.views import shown
@@ -96,9 +96,7 @@ def _start(
     services: Services, tx: Tx, person_id: str, client: str, agent: str, one_time_id: int | None, by: str = "password"
 ) -> tuple[str, Session]:
     """Open a session as far as this one proof carries."""
-    if tx.one(sa.select(t.account.c.person_id).where(t.account.c.person_id == person_id)) is None:
-        # Two first sign-ins at once: the second finds the first one's row.
-        tx.run(sa.text("INSERT INTO account (person_id) VALUES (:id) ON CONFLICT DO NOTHING"), {"id": person_id})
+    ensure_account(tx, person_id)
     account = tx.one(sa.select(t.account).where(t.account.c.person_id == person_id))
     assert account is not None
     secret, session_id = session_rows.open_row(
@@ -114,6 +112,12 @@ def _start(
     way = "one_time_password" if one_time_id is not None else by
     tx.audit("session.started", f"person:{person_id}", {"session": session_id, "by": way, "client": client[:64]})
     return secret, advance(services, tx, session_id)
+
+
+def ensure_account(tx: Tx, person_id: str) -> None:
+    """The row a person signs in with; made where there is none yet."""
+    # Two first sign-ins at once: the second finds the first one's row.
+    tx.run(sa.text("INSERT INTO account (person_id) VALUES (:id) ON CONFLICT DO NOTHING"), {"id": person_id})
 
 
 def advance(services: Services, tx: Tx, session_id: str) -> Session:
@@ -270,17 +274,12 @@ def list_sessions(services: Services, actor: Actor, person_id: str = "") -> list
             .order_by(table.opened_at.desc(), table.id)
         )
         rows = tx.all(statement if wanted in {"", "*"} else statement.where(table.person_id == wanted))
-        return [_device(row) for row in rows if _may_see(tx, actor, row)]
+        return [_device(row) for row in rows if may_see(tx, actor, row.person_id, row.unit_id)]
 
 
-def _may_see(tx: Tx, actor: Actor, row: Any) -> bool:
-    if row.person_id == actor.person_id:
-        return True
-    try:
-        require_unit(tx, actor, row.unit_id)
-    except Refused:
-        return False
-    return True
+def may_see(tx: Tx, actor: Actor, person_id: str, unit_id: str) -> bool:
+    """Oneself, and the people of the units where the actor's roles are held."""
+    return person_id == actor.person_id or covers(actor, parents(tx), unit_id)
 
 
 def _device(row: Any) -> dict[str, Any]:
@@ -306,7 +305,11 @@ def revoke(services: Services, actor: Actor, session_id: str) -> dict[str, Any]:
         )
         row = tx.one(statement.where(t.session.c.id == session_id[:32]))
         own = row is not None and bool(actor.person_id) and row.person_id == actor.person_id
-        if row is None or not (own or Permission.PEOPLE in actor.permissions) or not _may_see(tx, actor, row):
+        if (
+            row is None
+            or not (own or Permission.PEOPLE in actor.permissions)
+            or not may_see(tx, actor, row.person_id, row.unit_id)
+        ):
             raise NotFound("没有这个登录,或不归您管理。可能已经退出。")
         if session_rows.end(tx, actor.id, t.session.c.id == row.id):
             tx.audit("session.revoked", f"person:{row.person_id}", {"session": row.id})

@@ -13,7 +13,6 @@ from huiying.service import hashing, sessions, tokens
 from huiying.service.services import Services
 from huiying.store import tables as t
 from huiying.store.db import Store
-from tests.fakes.clock import FakeClock
 from tests.fakes.house import OPERATOR, cheap_passwords, furnish, make_services
 
 __all__ = ["cheap_passwords"]
