@@ -503,7 +503,7 @@ _EVENT_ZH = {
 
 def _past(tx: Tx, row: Any) -> list[dict[str, Any]]:
     items = [
-        {"at": h.recorded_at, "order": 0, "kind": "fact", "what": h.what, "zh": _fact_zh(h), "by": h.recorded_by,
+        {"at": h.recorded_at, "order": 0, "kind": "fact", "what": h.what, "zh": fact_zh(h), "by": h.recorded_by,
          "detail": h.detail, "future": False}
         for h in repo.history_of(tx, row.id)
     ]  # fmt: skip
@@ -515,7 +515,7 @@ def _past(tx: Tx, row: Any) -> list[dict[str, Any]]:
     }
     events = tx.all(sa.select(t.clock_event).where(t.clock_event.c.incident_id == row.id).order_by(t.clock_event.c.id))
     items += [
-        {"at": e.at, "order": 1, "kind": "clock", "what": e.what, "zh": _clock_zh(names[e.clock_id].name, e),
+        {"at": e.at, "order": 1, "kind": "clock", "what": e.what, "zh": clock_zh(names[e.clock_id].name, e),
          "by": "", "detail": {"due_at": shown(e.due_to), "due_was": shown(e.due_from), "binding": names[e.clock_id].binding},
          "future": False}
         for e in events
@@ -561,7 +561,7 @@ _STEPS_ZH = {
 }
 
 
-def _fact_zh(row: Any) -> str:
+def fact_zh(row: Any) -> str:
     """What was recorded, in words; a time with its value."""
     if row.what != "time_fact":
         return str(_WHAT_ZH.get(row.what, row.what))
@@ -570,7 +570,7 @@ def _fact_zh(row: Any) -> str:
     return f"{changed}{TimeKind(row.detail['kind']).zh} {value:%m-%d %H:%M}"
 
 
-def _clock_zh(name: str, row: Any) -> str:
+def clock_zh(name: str, row: Any) -> str:
     """What happened to a clock; with its due time where that is the news."""
     words = f"{name} {_EVENT_ZH.get(row.what, row.what)}"
     if row.what not in {"started", "re_anchored", "reopened"}:
