@@ -87,6 +87,17 @@ class History:
         except (PrefectUnavailable, PrefectRefused, KeyError, TypeError, ValueError):
             return Unavailable()
 
+    def runs_with(self, flow_run_ids: Sequence[str]) -> FlowRuns | Unavailable:
+        """These flow runs with their tasks and pages, those that Prefect still has."""
+        ids = sorted(set(flow_run_ids))[:MOST_RUNS]
+        if not ids:
+            return FlowRuns(())
+        wanted = {"flow_runs": {"id": {"any_": ids}}, "sort": "START_TIME_DESC", "limit": MOST_RUNS}
+        try:
+            return FlowRuns(self._runs(list(reversed(self._api.post("/flow_runs/filter", wanted)))))
+        except (PrefectUnavailable, PrefectRefused, KeyError, TypeError, ValueError):
+            return Unavailable()
+
     def task_runs(self, flow_run_id: str) -> tuple[TaskRun, ...] | Unavailable:
         """The steps of one flow run."""
         try:

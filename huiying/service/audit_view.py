@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sa
 
 from huiying.domain.access import Permission
+from huiying.domain.audit_words import action_zh, actor_zh
 from huiying.service.actor import Actor
 from huiying.service.services import Services
 from huiying.service.views import shown
 from huiying.store import tables as t
+from huiying.store.db import Tx
 
 MOST_ROWS = 1000
 
@@ -32,6 +36,62 @@ def entries(services: Services, actor: Actor, *, after: int = 0, subject: str = 
         "entries": [_view(row) for row in page],
         "next": page[-1].seq if len(rows) > len(page) else None,
     }
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """Which entries: whose (id or name), what action, about what, from and until when; empty fields match all."""
+
+    who: str = ""
+    what: str = ""
+    subject: str = ""
+    since: datetime | None = None
+    until: datetime | None = None
+
+
+def search(services: Services, actor: Actor, wanted: Wanted, *, before: int = 0, limit: int = 50) -> dict[str, Any]:
+    """Entries newest first, with names and readings; ``before`` is the lowest number of the page before."""
+    actor.require(Permission.AUDIT)
+    most = min(limit, MOST_ROWS)
+    table = t.audit.c
+    statement = sa.select(t.audit).order_by(table.seq.desc()).limit(most + 1)
+    if before:
+        statement = statement.where(table.seq < before)
+    with services.store.reading() as tx:
+        rows = tx.all(statement.where(*_conditions(tx, wanted)))
+        head = tx.one(sa.select(t.audit_head.c.seq, t.audit_head.c.hash))
+        page = rows[:most]
+        names = _names(tx, page)
+    return {
+        "head": {"count": head.seq, "hash": head.hash} if head else {"count": 0, "hash": ""},
+        "entries": [
+            {**_view(row), "actor_zh": actor_zh(row.actor, names), "action_zh": action_zh(row.action)} for row in page
+        ],
+        "next": page[-1].seq if len(rows) > most else None,
+    }
+
+
+def _conditions(tx: Tx, wanted: Wanted) -> list[sa.ColumnElement[bool]]:
+    table = t.audit.c
+    found: list[sa.ColumnElement[bool]] = []
+    if wanted.who:
+        named = sa.select(t.person.c.id).where(t.person.c.name.contains(wanted.who, autoescape=True))
+        people = [f"person:{row.id}" for row in tx.all(named.limit(200))]
+        found.append(sa.or_(table.actor.contains(wanted.who, autoescape=True), table.actor.in_(people)))
+    if wanted.what:
+        found.append(table.action.startswith(wanted.what, autoescape=True))
+    if wanted.subject:
+        found.append(table.subject.contains(wanted.subject, autoescape=True))
+    if wanted.since is not None:
+        found.append(table.at >= wanted.since)
+    if wanted.until is not None:
+        found.append(table.at < wanted.until)
+    return found
+
+
+def _names(tx: Tx, rows: list[Any]) -> dict[str, str]:
+    ids = {row.actor.removeprefix("person:") for row in rows if row.actor.startswith("person:")}
+    return {row.id: row.name for row in tx.all(sa.select(t.person.c.id, t.person.c.name).where(t.person.c.id.in_(ids)))}
 
 
 def _view(row: Any) -> dict[str, Any]:

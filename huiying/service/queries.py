@@ -308,9 +308,21 @@ def _clock_line(row: Any, now: datetime) -> dict[str, Any]:
 
 
 def runs(
-    services: Services, no: str = "", day: date | None = None, limit: int = 200, actor: Actor | None = None
+    services: Services,
+    no: str = "",
+    day: date | None = None,
+    limit: int = 200,
+    actor: Actor | None = None,
+    *,
+    kind: str = "",
+    only: str = "",
+    after: int = 0,
 ) -> dict[str, Any]:
-    """Runs: one per incident event that came due, with its deliveries and attempts, newest first."""
+    """Runs: one per incident event that came due, with its deliveries and attempts, newest first.
+
+    ``kind``: one event kind. ``only``: "failed" (a message did not arrive), "retried", or a state of the action.
+    ``after`` skips that many rows.
+    """
     action = t.timed_action
     statement = (
         sa.select(action, t.incident.c.no, t.clock.c.name.label("clock_name"), t.clock.c.rule_id)
@@ -318,11 +330,16 @@ def runs(
         .outerjoin(t.clock, t.clock.c.id == action.c.clock_id)
         .where(action.c.state != ActionState.PENDING)
         .order_by(action.c.done_at.desc(), action.c.id.desc())
-        .limit(min(limit, MOST_ROWS))
+        .offset(after)
+        .limit(min(limit, MOST_ROWS) + 1)
     )
     if day is not None:
         begin = datetime.combine(day, datetime.min.time(), SHANGHAI)
         statement = statement.where(action.c.done_at >= begin, action.c.done_at < begin + timedelta(days=1))
+    if kind:
+        statement = statement.where(action.c.kind == kind)
+    if only:
+        statement = statement.where(_only(only))
     with services.store.reading() as tx:
         if no:
             if repo.find_incident(tx, no) is None:
@@ -331,13 +348,32 @@ def runs(
         visible = visible_units(tx, actor) if actor else None
         if visible is not None:
             statement = statement.where(t.incident.c.unit_id.in_(visible))
-        rows = tx.all(statement)
+        found = tx.all(statement)
+        rows = found[: min(limit, MOST_ROWS)]
         sent = _deliveries_of(tx, [row.id for row in rows])
-    return {"runs": [_run_view(row, sent.get(row.id, [])) for row in rows]}
+    return {
+        "runs": [_run_view(row, sent.get(row.id, [])) for row in rows],
+        "next": after + len(rows) if len(found) > len(rows) else None,
+    }
+
+
+#: What did not reach whom it was meant for, or not everybody of them.
+_NOT_ARRIVED = (DeliveryState.FAILED, DeliveryState.DEAD, DeliveryState.PARTIAL)
+
+
+def _only(wanted: str) -> sa.ColumnElement[bool]:
+    """Which runs: by what became of their messages, or by their own state."""
+    delivery = t.delivery.c
+    own = sa.exists().where(delivery.action_id == t.timed_action.c.id)
+    if wanted == "failed":
+        return own.where(delivery.state.in_(_NOT_ARRIVED))
+    if wanted == "retried":
+        return own.where(delivery.attempts > 1)
+    return t.timed_action.c.state == wanted
 
 
 def _run_view(row: Any, deliveries: list[dict[str, Any]]) -> dict[str, Any]:
-    failed = [d for d in deliveries if d["state"] in {"failed", "dead", "partial"}]
+    failed = [d for d in deliveries if d["state"] in _NOT_ARRIVED]
     return {
         "id": row.id,
         "incident": row.no,

@@ -74,7 +74,7 @@ def show(services: Services, actor: Actor, unit_id: str = "") -> Wall:
 
 
 def _band(row: Any, now: datetime) -> Urgency:
-    return urgency(int((row.due_at - now).total_seconds() // 1))
+    return urgency(int((row.due_at - now).total_seconds()))
 
 
 def _rows(tx: Tx, actor: Actor) -> list[Any]:
@@ -114,7 +114,7 @@ def _cards(tx: Tx, rows: Iterable[Any]) -> list[Card]:
             status=LimitStatus(row.status).zh,
             unit=names.get(row.unit_id or row.lead, ""),
             due_at=row.due_at,
-            seconds=int((row.due_at - tx.now).total_seconds() // 1),
+            seconds=int((row.due_at - tx.now).total_seconds()),
             urgency=_band(row, tx.now),
             acked=row.id in acked,
             drill=row.drill,
