@@ -67,6 +67,9 @@ class Settings(BaseSettings):
         default=0, description="登录密码最长使用天数,到期须更换;0 为不限"
     )
     second_factor_for_all: bool = Field(default=False, description="所有人登录都须动态口令,不限于审批、审计、管理员")
+    demo: bool = Field(
+        default=False, description="演示:数据均为虚构,每页标明,免动态口令,消息只进站内收件箱;不得用于正式工作"
+    )
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     rules_dir: Path | None = Field(default=None, description="本单位自备规则包、督办方案的目录,随系统自带的一并读取")
 

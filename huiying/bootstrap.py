@@ -195,10 +195,12 @@ def run_web(settings: Settings) -> None:
     import uvicorn
 
     from config.logging import configure_logging
+    from huiying.service.demo import refuse_mismatch
     from huiying.web.app import create_app
 
     configure_logging(settings.log_level)
     services = build(settings, prepare=False)
+    refuse_mismatch(services)
     app = create_app(services)
     # The access log is the application's own: uvicorn's would write the secret of an acknowledge link.
     server = uvicorn.Config(
@@ -283,6 +285,7 @@ def serve(settings: Settings, say: Callable[[str], None] = print) -> None:
         say(f"回应系统正在启动 … 数据目录 {settings.data_dir}")
         services = build(settings, upgrade_schema=True)
         _say_findings(services, say)
+        _settle_sample_data(services, say)
         services.store.close()
 
         def ready() -> None:
@@ -290,6 +293,15 @@ def serve(settings: Settings, say: Callable[[str], None] = print) -> None:
 
         Supervisor(_children(settings), _relay(settings, say), on_ready=ready).run()
     say("回应系统已停止。")
+
+
+def _settle_sample_data(services: Services, say: Callable[[str], None]) -> None:
+    """A demo has its sample data; anything else never runs on them."""
+    from huiying.service import demo
+
+    if services.settings.demo:
+        say(demo.prepare(services, say))
+    demo.refuse_mismatch(services)
 
 
 @contextlib.contextmanager
@@ -361,7 +373,7 @@ def _children(settings: Settings) -> list[ChildSpec]:
 
 def _handed_on(settings: Settings) -> Mapping[str, str]:
     """What the command line may have set, so that the children see the same."""
-    names = ("data_dir", "host", "port", "prefect_port", "prefect_enabled", "log_level")
+    names = ("data_dir", "host", "port", "public_url", "prefect_port", "prefect_enabled", "log_level", "demo")
     return {f"HUIYING_{name.upper()}": str(getattr(settings, name)) for name in names}
 
 

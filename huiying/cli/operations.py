@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from huiying.cli import show
 from huiying.cli.session import command, group, moment, read_file, session
 from huiying.domain.errors import InvalidInput, Refused
+
+if TYPE_CHECKING:
+    from config.settings import Settings
 
 audit = group("审计:校验、导出、锚点、查看。")
 dispatch = group("通知发送:状态、暂停、恢复后放行。")
@@ -28,6 +31,7 @@ def install(app: typer.Typer) -> None:
     command(app, "inbox")(inbox)
     command(app, "notifications")(notifications)
     command(app, "drill")(drill)
+    command(app, "demo")(demo)
     command(app, "backup")(backup)
     command(app, "restore")(restore)
     app.add_typer(audit, name="audit")
@@ -58,15 +62,34 @@ def serve(
     port: Annotated[int | None, typer.Option("--port", help="端口,默认 8765。")] = None,
     prefect_port: Annotated[int | None, typer.Option("--prefect-port", help="Prefect 服务的端口,默认 4210。")] = None,
     prefect: Annotated[bool | None, typer.Option("--prefect/--no-prefect", help="是否同时运行 Prefect。")] = None,
+    sample: Annotated[bool, typer.Option("--demo", help="演示:在空数据目录中生成虚构的示例市,只用于试看。")] = False,
 ) -> None:
     """启动整个系统(接口、提醒引擎、Prefect);Ctrl-C 停止。"""
     from config.settings import load_settings
     from huiying.bootstrap import serve as run
 
-    run(
-        load_settings(host=host, port=port, prefect_port=prefect_port, prefect_enabled=prefect),
-        lambda line: print(line, flush=True),
-    )
+    given = {"host": host, "port": port, "prefect_port": prefect_port, "prefect_enabled": prefect}
+    settings = load_settings(**given, demo=sample or None)
+    run(_with_own_links(settings) if settings.demo else settings, lambda line: print(line, flush=True))
+
+
+def _with_own_links(settings: Settings) -> Settings:
+    """A demo's messages carry links that work on this machine, so that acknowledging by link can be tried."""
+    return settings.model_copy(update={"public_url": settings.public_url or settings.local_url})
+
+
+def demo() -> None:
+    """在空数据目录中生成演示数据(虚构的示例市)并打印登录账号;之后用 huiying serve --demo 启动。"""
+    from config.settings import load_settings
+    from huiying.bootstrap import build
+    from huiying.service.demo import prepare
+
+    services = build(_with_own_links(load_settings(demo=True)))
+    try:
+        text = prepare(services, session.say)
+    finally:
+        services.store.close()
+    session.answer({"accounts": text.splitlines()}, lambda _data: print(text))
 
 
 def process(name: Annotated[str, typer.Argument(metavar="进程", help="web、engine 或 runner。")]) -> None:

@@ -71,6 +71,8 @@ def add_channel(
 ) -> dict[str, Any]:
     """A new way out; refused with every finding when its settings are wrong."""
     actor.require(Permission.CHANNELS)
+    if services.settings.demo:
+        raise Refused("演示环境的消息只进站内收件箱,不能添加向外发送的渠道。未作任何改动。")
     chosen = _kind(kind)
     given = dict(settings or {})
     _check_settings(services, actor, chosen, given, given)

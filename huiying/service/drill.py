@@ -12,7 +12,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -24,18 +24,12 @@ from huiying.domain.errors import NotFound, Refused
 from huiying.domain.kinds import ContentKind, GradeBasis, Kind, PublicationKind, Severity
 from huiying.service import incidents, queries
 from huiying.service.actor import Actor
-from huiying.service.breaches import sweep_breaches
-from huiying.service.claims import claim_due
-from huiying.service.delivery import record_outcomes, send_claimed
 from huiying.service.drill_script import Deed, Script
 from huiying.service.engine import ensure_inbox
-from huiying.service.expand import expand_due
-from huiying.service.hand import Hand
+from huiying.service.playback import JumpingClock, Playback
 from huiying.service.requests import AckRequest, GradeRequest, RegisterRequest, ReleaseRequest, TimeInput
-from huiying.service.senders import Senders
 from huiying.service.services import Services
 from huiying.service.views import shown
-from huiying.store import outbox
 from huiying.store import tables as t
 from huiying.store.db import Store, open_engine
 from huiying.store.schema import upgrade
@@ -45,23 +39,6 @@ Progress = Callable[[float, float], None]
 
 UNIT_ID = "drill"
 MARK = "【演练】"
-_MOST_AT_ONCE = 200
-_NOTHING = timedelta(0)
-
-
-class JumpingClock:
-    """The drill's own time."""
-
-    def __init__(self, at: datetime) -> None:
-        self.at = at
-
-    def __call__(self) -> datetime:
-        """The present moment of the drill."""
-        return self.at
-
-    def jump(self, at: datetime) -> None:
-        """Go forward, never back."""
-        self.at = max(self.at, at)
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,8 +138,7 @@ class _Game:
         self._script = script
         self._clock = clock
         self._progress = progress
-        self._senders = Senders(services)
-        self._hand = Hand("drill/engine", "drill")
+        self._playback = Playback(services, clock, "drill")
         self._no = ""
         self.refusals: list[Refusal] = []
 
@@ -170,13 +146,13 @@ class _Game:
         """Register, then play to the end; gives the incident's number."""
         start, total = self._script.starts_at, self._script.length
         self._no = incidents.register(self._services, self._as(self._script.registrar), self._request())["no"]
-        self._work()
+        self._playback.work()
         for deed in self._script.deeds:
             if deed.at > total:
                 break
             self._run_until(start + deed.at)
             self._do(deed)
-            self._work()
+            self._playback.work()
         self._run_until(start + total)
         self._progress(total.total_seconds(), total.total_seconds())
         return self._no
@@ -201,32 +177,8 @@ class _Game:
         return Actor(f"person:{person_id}", person_id, LOCAL_PERMISSIONS)
 
     def _run_until(self, end: datetime) -> None:
-        """Let the engine do all that falls due before ``end``, each thing at its own instant."""
-        while True:
-            with self._services.store.reading() as tx:
-                look = outbox.outlook(tx)
-            following = min((at for at in (look.next_action_at, look.next_delivery_at) if at is not None), default=end)
-            if following >= end:
-                break
-            self._clock.jump(following)
-            self._work()
-        self._clock.jump(end)
-        self._work()
+        self._playback.run_until(end)
         self._progress((end - self._script.starts_at).total_seconds(), self._script.length.total_seconds())
-
-    def _work(self) -> None:
-        """Everything that is due now: breaches, messages, their sending and recording."""
-        sweep_breaches(self._services, self._hand, _NOTHING)
-        while self._round():
-            pass
-
-    def _round(self) -> bool:
-        batch = expand_due(self._services, self._senders, self._hand, room=_room, older_than=_NOTHING)
-        waiting = claim_due(self._services, self._senders, self._hand, room=_room, most=_MOST_AT_ONCE)
-        claimed = [*batch.claimed, *waiting]
-        if claimed:
-            record_outcomes(self._services, self._hand, [send_claimed(self._senders, one) for one in claimed])
-        return bool(batch.expansions or claimed)
 
     # -- what people do ----------------------------------------------------------------------------------------------
 
@@ -272,10 +224,6 @@ class _Game:
         "stage": _stage,
         "close": _close,
     }
-
-
-def _room(_channel_id: str) -> int:
-    return _MOST_AT_ONCE
 
 
 # -- what is left of it ------------------------------------------------------------------------------------------------

@@ -6,6 +6,7 @@ import base64
 import hashlib
 import hmac
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from functools import lru_cache
 from typing import Any
 
@@ -115,7 +116,8 @@ def _letter(services: Services, sources: Sources, row: Any, members: list[Any]) 
         notice_no=row.notice_no,
         kind=EventKind(action.kind),
         band=Band(row.band),
-        matter=_common_matter(carried, incident, sources.unit_name(unit)),
+        # In a demo a brief or an alarm is no more real than the incidents.
+        matter=_in_demo(services, _common_matter(carried, incident, sources.unit_name(unit))),
         subjects=tuple(subject_of(sources, clock) for clock in subjects),
         roles=_roles(row, action),
         headline="" if members else action.detail.get("headline", ""),
@@ -137,6 +139,10 @@ def _common_matter(carried: Sequence[Any], incident: Any | None, unit_name: str)
     if len({row.incident_id for row in carried}) > 1:
         return Matter(drill=incident is not None and bool(incident.drill))
     return matter_of(incident, unit_name)
+
+
+def _in_demo(services: Services, matter: Matter) -> Matter:
+    return replace(matter, drill=True) if services.settings.demo else matter
 
 
 def _clocks_now(sources: Sources, row: Any) -> list[int]:

@@ -13,6 +13,8 @@ from huiying.service.services import Services
 from notifiers.contract import Address, ChannelConfig, Notifier
 from notifiers.registry import limits_of
 
+#: What a demo may use: nothing of it leaves the machine.
+_AT_HOME = frozenset({ChannelKind.INBOX.value, ChannelKind.CONSOLE.value})
 _MINUTE, _SECOND = timedelta(minutes=1), timedelta(seconds=1)
 
 
@@ -49,6 +51,8 @@ class Senders:
         make = self._services.make_notifier
         if make is None:
             raise NoSender("当前环境不发送任何消息。")
+        if self._services.settings.demo and row.kind not in _AT_HOME:
+            raise NoSender("演示环境的消息只进站内收件箱,不向外发送。")
         try:
             return make(self._config(row))
         except ValueError as error:  # a reference that leads nowhere, or settings the notifier refuses

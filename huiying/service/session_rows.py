@@ -126,7 +126,8 @@ def standing_of(services: Services, tx: Tx, row: Any, roles: tuple[AccessRole, .
         enrolled=row.totp_since is not None,
         second_done=bool(row.second_done),
         must_change=bool(row.must_change) or row.one_time_id is not None or aged,
-        obliged=obliged(roles, everybody=settings.second_factor_for_all),
+        # Sample data may be looked at without an authenticator; every page says that it is sample data.
+        obliged=obliged(roles, everybody=settings.second_factor_for_all) and not settings.demo,
     )
 
 

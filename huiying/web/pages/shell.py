@@ -89,6 +89,7 @@ def render(request: Request, template: str, status: int = 200, **context: Any) -
             nav=entries_for(request, session),
             flash=flashed,
             locked=session is not None and session.stage == "locked",
+            demo=request.app.state.services.settings.demo,
             **context,
         )
     )
