@@ -47,6 +47,15 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
     return OneBrowser(config, log) if config.getvalue("dist") == "loadfile" else None
 
 
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    """What was not tested for want of a browser is said aloud, never passed over."""
+    skipped = [r for r in terminalreporter.stats.get("skipped", []) if r.nodeid.startswith("tests/browser/")]
+    if skipped:
+        reasons = sorted({str(report.longrepr[2]) for report in skipped})
+        terminalreporter.section("NOT TESTED IN A BROWSER", sep="!", red=True, bold=True)
+        terminalreporter.line(f"{len(skipped)} tests of the desk did not run: {'; '.join(reasons)}", red=True)
+
+
 @pytest.fixture
 def clock() -> FakeClock:
     """The clock of ``sqlite_store``, ``pg_store`` and ``store``: ``clock.advance(timedelta(hours=1))``."""

@@ -1,0 +1,66 @@
+"""Starting the two engines, and what both need: a page that is signed in, and the accessibility rules."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from playwright.sync_api import Browser, Page, Playwright
+
+from tests.browser.stage import Stage
+
+DESK = {"width": 1600, "height": 900}
+WALL = {"width": 1920, "height": 1080}
+PHONE = {"width": 390, "height": 844}
+OLD_ENGINE = ["--no-sandbox", "--headless", "--single-process", "--no-zygote", "--disable-gpu"]
+_RULES = ["wcag2a", "wcag2aa", "wcag21aa", "wcag22aa"]
+_SIGNED_IN = "form[action='/logout']"
+_SECONDS = 1000
+
+
+@contextmanager
+def modern(playwright: Playwright, path: Path) -> Iterator[Browser]:
+    """Today's Chromium."""
+    browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"], timeout=60 * _SECONDS)
+    yield browser
+    browser.close()
+
+
+@contextmanager
+def oldest(playwright: Playwright, path: Path) -> Iterator[Browser]:
+    """Chromium 88; it runs in one process and does not speak all of today's protocol."""
+    browser = playwright.chromium.launch(
+        executable_path=path, args=OLD_ENGINE, headless=True, timeout=60 * _SECONDS, ignore_default_args=["--headless"]
+    )
+    yield browser
+    browser.close()
+
+
+def sign_in(page: Page, stage: Stage, person_id: str) -> None:
+    """Through the real form, as a person does it."""
+    page.goto(f"{stage.url}/login")
+    page.fill("input[name='name']", person_id)
+    page.fill("input[name='password']", stage.password(person_id))
+    page.press("input[name='password']", "Enter")
+    page.wait_for_selector(_SIGNED_IN, state="attached", timeout=30 * _SECONDS)
+
+
+def axe(page: Page) -> list[str]:
+    """Violations of WCAG 2.2 A and AA on this page, each with the places where it stands."""
+    page.evaluate(_axe_source())
+    found: dict[str, Any] = page.evaluate(
+        "tags => axe.run(document, {runOnly: {type: 'tag', values: tags}, resultTypes: ['violations']})", _RULES
+    )
+    return [
+        f"{violation['id']}: {', '.join(' '.join(map(str, node['target'])) for node in violation['nodes'][:5])}"
+        for violation in found["violations"]
+    ]
+
+
+@cache
+def _axe_source() -> str:
+    return (files("axe_playwright_python") / "axe.min.js").read_text("utf-8")
