@@ -516,23 +516,34 @@ def all_runs(
 # -- a second person ---------------------------------------------------------------------------------------------------
 
 
+RequestId = Annotated[int, typer.Argument(metavar="申请")]
+
+
 @command(request, "list")
 def requests() -> None:
-    """待第二人确认的变更。"""
-    from huiying.service import queries
+    """待第二人确认的变更:申请人的话、通过后的截止时间、谁可复核。"""
+    from huiying.service import second_person
 
-    columns: tuple[show.Column, ...] = (
-        ("申请", lambda row: row["id"]),
-        ("事项", lambda row: row["incident"]),
-        ("变更", lambda row: row["command"]),
-        ("原因", lambda row: row["reasons"]),
-        ("提出", lambda row: f"{row['requested_by']} {show.at(row['requested_at'])}"),
-    )
-    answer = queries.requests_pending(session.services, _reader())
-    session.answer(answer, lambda data: show.table("", columns, data["requests"], "没有待确认的变更。"))
+    answer = second_person.list_pending(session.services, _reader())
+    session.answer(answer, show.requests)
 
 
-RequestId = Annotated[int, typer.Argument(metavar="申请")]
+@command(request, "show")
+def request_show(request_id: RequestId) -> None:
+    """一项申请的全部内容。"""
+    from huiying.service import second_person
+
+    session.answer(second_person.show_request(session.services, _reader(), request_id), show.request)
+
+
+@command(request, "withdraw")
+def request_withdraw(request_id: RequestId, note: Annotated[str, typer.Option("--note", help="说明。")] = "") -> None:
+    """申请人撤回自己的申请;事项不作任何改动。"""
+    from huiying.service import second_person
+
+    view = second_person.withdraw(session.services, session.actor, request_id, note)
+    session.say(f"已撤回申请 {request_id}")
+    session.answer(view, show.request)
 
 
 @command(request, "approve")

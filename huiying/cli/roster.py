@@ -245,11 +245,20 @@ def _shown_desk(data: dict[str, Any]) -> None:
     columns: tuple[show.Column, ...] = (
         ("通知号", lambda row: row["notice_no"]),
         ("事项", lambda row: row["incident"]),
+        ("消息", lambda row: row["event_zh"]),
         ("人员", lambda row: row["person_name"]),
         ("渠道", lambda row: row["channel_name"]),
         ("送出", lambda row: show.at(row["sent_at"])),
     )
     show.table("未签收", columns, data["unacknowledged"], "没有。")
+    waiting: tuple[show.Column, ...] = (
+        ("申请", lambda row: row["id"]),
+        ("事项", lambda row: row["incident"]),
+        ("变更", lambda row: row["command_zh"]),
+        ("提出", lambda row: f"{row['requested_by_name']} {show.at(row['requested_at'])}"),
+        ("可复核", lambda row: [one["name"] for one in row["may_decide"]] or "尚无可复核的账号"),
+    )
+    show.table("待第二人复核", waiting, data["requests"], "没有。")
     on: tuple[show.Column, ...] = (
         ("单位", lambda row: row["unit"]),
         ("职责", lambda row: row["role_zh"]),

@@ -183,9 +183,39 @@ def _waiting(view: Mapping[str, Any]) -> None:
     for request in view["requests"]:
         reasons = "、".join(request["reasons"])
         line(
-            f"待第二人确认:申请 {request['id']}({request['command']},{request['requested_by']} 提出):{reasons}",
+            f"待第二人确认:申请 {request['id']}({request['command_zh']},{request['requested_by']} 提出):{reasons}",
             "yellow",
         )
+
+
+def requests(answer: Mapping[str, Any]) -> None:
+    """What waits for a second person."""
+    if not answer["requests"]:
+        line("没有待确认的变更。")
+    for one in answer["requests"]:
+        request(one)
+
+
+def request(one: Mapping[str, Any]) -> None:
+    """One request: the applicant's words, what it would change, who may decide."""
+    mark = "【演练】" if one["drill"] else ""
+    line(f"{mark}申请 {one['id']}  事项 {one['incident']}  {one['command_zh']}|{one['state_zh']}", "bold")
+    line(f"    提出:{one['requested_by_name']} {at(one['requested_at'])}")
+    line(f"    申请人的话:{one['words'] or '(没有写明)'}")
+    line(f"    须第二人的原因:{'、'.join(one['reasons'])}")
+    for moved in one["moved"]:
+        line(f"    {moved['name']}:{_side(moved['before'])} → {_side(moved['after'])}")
+    if one["obstacle"]:
+        line(f"    现在不能通过:{one['obstacle']}", "yellow")
+    if one["state"] == "pending":
+        may = "、".join(who["name"] for who in one["may_decide"])
+        line(f"    可复核:{may or '尚无可复核的账号'}", "" if may else "bold red")
+    else:
+        line(f"    办理:{one['decided_by']} {at(one['decided_at'])} {one['note']}".rstrip())
+
+
+def _side(side: Mapping[str, Any] | None) -> str:
+    return f"{at(side['due_at'])} {side['state_zh']}" if side else "无"
 
 
 def preview(answer: Mapping[str, Any]) -> None:

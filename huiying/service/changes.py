@@ -13,7 +13,6 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from huiying.domain.access import GRANTS, Permission
 from huiying.domain.clock import Clock, second_person_reasons
 from huiying.domain.errors import Forbidden, NeedsSecondPerson, NotFound, Refused
 from huiying.domain.freetext import NOTE_LIMIT, checked
@@ -24,13 +23,13 @@ from huiying.domain.kinds import (
     Role,
 )
 from huiying.domain.plan import summary_action
-from huiying.domain.roster import unit_chain
 from huiying.service.actor import Actor
 from huiying.service.clockwork import Snapshot, refresh, snapshot
+from huiying.service.deciders import deciders
 from huiying.service.idempotency import recall, remember, request_hash
 from huiying.service.scope import covers, parents
 from huiying.service.services import Services
-from huiying.service.views import incident_view
+from huiying.service.views import REQUEST_STATE_ZH, incident_view
 from huiying.store import incidents as repo
 from huiying.store import tables as t
 from huiying.store.db import Tx
@@ -168,14 +167,7 @@ def keep_request(tx: Tx, row: Any, name: str, payload: dict[str, Any], by: str, 
 
 def _call_second_persons(tx: Tx, row: Any, request_id: int, by: str) -> None:
     """A pending request is told at once to everybody whose account may approve it, the applicant left out."""
-    approving = [str(role) for role, granted in GRANTS.items() if Permission.APPROVE in granted]
-    holders = tx.all(
-        sa.select(t.access.c.person_id, t.access.c.unit_id)
-        .join(t.person, t.person.c.id == t.access.c.person_id)
-        .where(t.access.c.role.in_(approving), t.person.c.active)
-    )
-    above = set(unit_chain(parents(tx), row.unit_id))
-    people = sorted({h.person_id for h in holders if h.unit_id in above and f"person:{h.person_id}" != by})
+    people = sorted(one.id for one in deciders(tx, row.unit_id, by))
     headline = f"申请 {request_id} 待您复核" if people else f"申请 {request_id} 待第二人复核,尚无可复核的账号"
     roles = () if people else (Role.SHIFT_LEADER, Role.DUTY_OFFICER)
     action = summary_action(
@@ -303,13 +295,13 @@ def approve(services: Services, actor: Actor, request_id: int, note: str = "") -
         raise Forbidden("复核须由另一人用本人账号(令牌)办理,本机命令行不能作为第二人。申请仍待复核。")
     text = checked("note", note, NOTE_LIMIT, "复核意见")
     with services.store.transaction(actor.id, crash="change") as tx:
-        request = _pending_request(tx, request_id)
+        request = pending_request(tx, request_id)
         if request.requested_by == actor.id:
             raise Forbidden("申请人不能复核自己的申请,请由另一人办理。申请仍待复核。")
         row = tx.one(sa.select(t.incident).where(t.incident.c.id == request.incident_id))
         assert row is not None
         after = _perform(tx, actor, request.requested_by, actor.id, request.command, row.no, request.payload)
-        _decide(tx, request_id, "approved", actor.id, text)
+        settle_request(tx, request_id, "approved", actor.id, text)
         tx.audit("request.approved", f"incident:{row.no}", {"request": request_id, "command": request.command})
         return incident_view(tx, row.no, after)
 
@@ -319,11 +311,11 @@ def reject(services: Services, actor: Actor, request_id: int, note: str = "") ->
     actor.require("approve")
     text = checked("note", note, NOTE_LIMIT, "复核意见")
     with services.store.transaction(actor.id) as tx:
-        request = _pending_request(tx, request_id)
+        request = pending_request(tx, request_id)
         row = tx.one(sa.select(t.incident).where(t.incident.c.id == request.incident_id))
         assert row is not None
         locked(tx, actor, row.no)
-        _decide(tx, request_id, "rejected", actor.id, text)
+        settle_request(tx, request_id, "rejected", actor.id, text)
         tx.audit("request.rejected", f"incident:{row.no}", {"request": request_id, "command": request.command})
         return incident_view(tx, row.no)
 
@@ -361,7 +353,7 @@ def _never_mind() -> None:
 
 def _rehearsed(tx: Tx, request_id: int) -> list[Moved]:
     anywhere = Actor(tx.actor)
-    request = _pending_request(tx, request_id)
+    request = pending_request(tx, request_id)
     row = tx.one(sa.select(t.incident).where(t.incident.c.id == request.incident_id))
     assert row is not None
     before = {clock.key: clock for clock in snapshot(tx, row).clocks}
@@ -380,18 +372,18 @@ def _is_news(moved: Moved) -> bool:
     return (old.due_at, old.state, old.binding) != (new.due_at, new.state, new.binding)
 
 
-def _pending_request(tx: Tx, request_id: int) -> Any:
+def pending_request(tx: Tx, request_id: int) -> Any:
     request = tx.one(sa.select(t.change_request).where(t.change_request.c.id == request_id).with_for_update())
     if request is None:
         raise NotFound(f"没有编号为 {request_id} 的待复核申请。")
     if request.state != "pending":
         raise Refused(
-            f"申请 {request_id} 已经办理({'同意' if request.state == 'approved' else '未同意'}),未作任何改动。"
+            f"申请 {request_id} 已经办理({REQUEST_STATE_ZH.get(request.state, request.state)}),未作任何改动。"
         )
     return request
 
 
-def _decide(tx: Tx, request_id: int, state: str, by: str, note: str) -> None:
+def settle_request(tx: Tx, request_id: int, state: str, by: str, note: str) -> None:
     tx.run(
         t.change_request.update()
         .where(t.change_request.c.id == request_id, t.change_request.c.state == "pending")

@@ -18,12 +18,12 @@ import sqlalchemy as sa
 from config.keys import SEAL_KEY, SERVER_KEY
 from huiying.domain.access import AccessRole
 from huiying.domain.errors import HuiyingError
-from huiying.domain.kinds import ChannelKind, DeliveryState, IncidentState, Role
+from huiying.domain.kinds import Audience, ChannelKind, DeliveryState, IncidentState, Role
 from huiying.domain.plan import SHANGHAI
 from huiying.domain.roster import Duty, Roster, Shift, on_duty, unit_chain
 from huiying.now import utc_now
-from huiying.service import health
-from huiying.service.rulebook import current_calendar
+from huiying.service import health, second_person
+from huiying.service.rulebook import current_calendar, current_policies
 from huiying.service.scope import parents
 from huiying.service.sealed_columns import count_unreadable
 from huiying.service.services import Services
@@ -67,7 +67,18 @@ def examine(services: Services) -> list[Finding]:
     if database.level is Level.OK:
         found.append(_sealed(services))
         with services.store.reading() as tx:
-            for look in (_skew, _calendar, _rules, _held, _roster, _reach, _administrators, _channels, _stuck):
+            for look in (
+                _skew,
+                _calendar,
+                _rules,
+                _held,
+                _roster,
+                _reach,
+                _administrators,
+                _requests,
+                _channels,
+                _stuck,
+            ):
                 found += look(tx)
         found += _processes(services)
     return found + _public_url(services)
@@ -239,7 +250,7 @@ def _joined(spans: Iterable[tuple[datetime, datetime]]) -> list[tuple[datetime, 
 
 
 def _reach(tx: Tx) -> list[Finding]:
-    """People on duty whom nothing but the inbox reaches: at three in the morning nobody looks there."""
+    """People on duty whom nothing but the inbox reaches in person: at three in the morning nobody looks there."""
     soon = tx.now + AHEAD
     on_shift = sa.select(t.shift.c.person_id).where(
         t.shift.c.cancelled_at.is_(None), t.shift.c.ends_at > tx.now, t.shift.c.starts_at < soon
@@ -249,26 +260,80 @@ def _reach(tx: Tx) -> list[Finding]:
             t.person.c.active, sa.or_(t.person.c.id.in_(sa.select(t.duty.c.person_id)), t.person.c.id.in_(on_shift))
         )
     )
-    channels = {row.id: ChannelKind(row.kind) for row in tx.all(sa.select(t.channel).where(t.channel.c.enabled))}
-    if not any(kind in _OUTSIDE for kind in channels.values()):
+    channels = {row.id: row for row in tx.all(sa.select(t.channel).where(t.channel.c.enabled))}
+    outside = [row for row in channels.values() if ChannelKind(row.kind) in _OUTSIDE]
+    if not outside:
         return [Finding("联系方式", Level.DO, "没有任何对外渠道,消息只进站内收件箱。请执行 huiying channel add。")]
+    found = _only_robots(outside)
     lost = [f"{row.name}({row.id})" for row in people if not _reachable(row, channels)]
     if lost:
-        return [
-            Finding(
-                "联系方式", Level.DO, f"只能收到站内消息的值班人员:{'、'.join(lost[:10])}。请补充邮箱或渠道用户号。"
-            )
-        ]
-    return [_ok("联系方式")]
+        names = "、".join(lost[:10]) + ("等" if len(lost) > 10 else "")
+        found.append(
+            Finding("联系方式", Level.DO, f"个人渠道送不到的值班人员:{names}(群机器人不算)。请补充邮箱或渠道用户号。")
+        )
+    return [*found, *_vain_steps(tx, channels)] or [_ok("联系方式")]
 
 
-def _reachable(row: Any, channels: Mapping[str, ChannelKind]) -> bool:
-    kinds = set(channels.values())
-    if row.email_sealed and ChannelKind.EMAIL in kinds:
+def _only_robots(outside: Sequence[Any]) -> list[Finding]:
+    """An office with nothing but robots: leaders are never addressed in a group, so a breach reaches none of them."""
+    if any(row.audience != Audience.GROUP for row in outside):
+        return []
+    sentence = (
+        "只有工作群渠道,没有个人渠道(如邮件)。超时等步骤只发个人:主要负责人、分管领导、督查室收不到,"
+        "消息只能作为最后手段发工作群。请执行 huiying channel add 增加个人渠道。"
+    )
+    return [Finding("个人渠道", Level.DO, sentence)]
+
+
+def _vain_steps(tx: Tx, channels: Mapping[str, Any]) -> list[Finding]:
+    """Steps at a breach that would reach nobody in person at this moment, by unit."""
+    roster, tree = _read_roster(tx), parents(tx)
+    people = {row.id: row for row in tx.all(sa.select(t.person).where(t.person.c.active))}
+    found = []
+    for unit_id in _units_to_check(tx):
+        chain = unit_chain(tree, unit_id)
+        serving = {key: row for key, row in channels.items() if row.unit_id is None or row.unit_id in chain}
+        for name, roles in _breach_steps(tx):
+            called = {one for role in roles for one in on_duty(roster, role, chain, tx.now)}
+            if not any(one in people and _reachable(people[one], serving) for one in called):
+                whom = "、".join(role.zh for role in roles)
+                sentence = f"{unit_id} 的「{name}」超时时,{whom}无一人有本人的渠道,{_what_then(serving.values())}。"
+                found.append(Finding("超时督办", Level.DO, sentence))
+    return found
+
+
+def _what_then(serving: Iterable[Any]) -> str:
+    kinds = {(row.kind, row.audience) for row in serving}
+    if (ChannelKind.WEBHOOK, Audience.PERSONAL) in kinds:
+        return "只能经签名网络回调转达,对方是否转到本人无从得知"
+    group = any(audience == Audience.GROUP for _, audience in kinds)
+    return "只能改发工作群" if group else "除站内收件箱外无处可发"
+
+
+def _breach_steps(tx: Tx) -> list[tuple[str, tuple[Role, ...]]]:
+    """Name and addressees of every policy's step at a breach."""
+    return [
+        (policy.name, step.to)
+        for policy in current_policies(tx)
+        for step in policy.steps
+        if step.trigger == "breach" and not step.value
+    ]
+
+
+def _reachable(row: Any, channels: Mapping[str, Any]) -> bool:
+    """Whether a channel of one's own reaches this person; a robot or the other end of a webhook is nobody in particular."""
+    if row.email_sealed and any(channel.kind == ChannelKind.EMAIL for channel in channels.values()):
         return True
-    if kinds & {ChannelKind.DINGTALK, ChannelKind.WECOM, ChannelKind.FEISHU, ChannelKind.WEBHOOK}:
-        return True  # a group robot or a webhook speaks to everybody on duty
-    return any(channel_id in channels for channel_id in row.im_sealed)
+    return any(key in channels and channels[key].audience != Audience.GROUP for key in row.im_sealed)
+
+
+def _requests(tx: Tx) -> list[Finding]:
+    """What waits for a second person: until then every limit is counted as before."""
+    waiting = [one for one in second_person.waiting(tx) if not one["drill"]]
+    return [
+        Finding("待复核申请", Level.NOTE if one["may_decide"] else Level.DO, second_person.line_of(one) + "。")
+        for one in waiting
+    ]
 
 
 def _administrators(tx: Tx) -> list[Finding]:

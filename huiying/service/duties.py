@@ -18,6 +18,7 @@ from huiying.domain.compose import by_urgency, line_of
 from huiying.domain.kinds import Band, ClockState, DeliveryState, EventKind, IncidentState, Kind, Role
 from huiying.domain.plan import SHANGHAI, dedup_key
 from huiying.domain.roster import unit_chain
+from huiying.service import second_person
 from huiying.service.letters import subject_of
 from huiying.service.services import Services
 from huiying.service.sources import Sources
@@ -100,6 +101,7 @@ def brief_lines(tx: Tx, unit_id: str) -> list[str]:
     units = _below(tx, unit_id)
     lines = [_incident_line(tx, units), _clock_line(tx, units), _message_line(tx)]
     lines += _pressing(tx, units)
+    lines += [second_person.line_of(one) for one in second_person.waiting(tx, units) if not one["drill"]]
     return [*lines, *_troubles(tx), _chain_line(tx)]
 
 

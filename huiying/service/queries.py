@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from datetime import date, datetime, timedelta
 from typing import Any
 
@@ -38,6 +38,7 @@ from huiying.service.rulebook import (
     policy_for_clock,
 )
 from huiying.service.scope import visible_units
+from huiying.service.second_person import waiting
 from huiying.service.services import Services
 from huiying.service.views import brief_view, clock_view, incident_view, request_view, shown, unit_names, zh
 from huiying.store import incidents as repo
@@ -49,8 +50,10 @@ OPEN_INCIDENTS = ("registered", "verifying", "graded", "handling", "responded", 
 #: Open incidents in which something still has to be answered.
 _WORKING = ("registered", "verifying", "graded", "handling")
 #: Messages that ask somebody to act, as against those that report.
-_ASKING = ("registered", "reminder", "escalation", "breached", "digest")
+_ASKING = ("registered", "reminder", "escalation", "regraded", "breached", "digest")
 MOST_ROWS = 1000
+#: How many copies of one message there may be: inbox, channels, group.
+_COPIES = 5
 
 
 def preview(
@@ -668,8 +671,11 @@ def on_duty(tx: Tx) -> list[dict[str, Any]]:
     ]  # fmt: skip
 
 
-def unacknowledged(tx: Tx, limit: int = 200) -> list[dict[str, Any]]:
-    """Messages about what is still open that nobody has acknowledged for their clock, oldest first."""
+def unacknowledged(tx: Tx, limit: int = 200, units: Collection[str] | None = None) -> list[dict[str, Any]]:
+    """Messages about what is still open that nobody has acknowledged for their clock, oldest first; once per person.
+
+    ``units``: only incidents led by these.
+    """
     delivery, clock, ack = t.delivery, t.clock, t.acknowledgement
     answered = sa.exists().where(
         ack.c.incident_id == delivery.c.incident_id,
@@ -680,19 +686,32 @@ def unacknowledged(tx: Tx, limit: int = 200) -> list[dict[str, Any]]:
     asks = t.timed_action.c.kind.in_(_ASKING)
     rows = tx.all(
         _delivery_statement()
+        .add_columns(t.timed_action.c.kind.label("event"))
         .outerjoin(clock, clock.c.id == delivery.c.clock_id)
         .join(t.timed_action, t.timed_action.c.id == delivery.c.action_id)
         .where(asks, delivery.c.state.in_(("sent", "partial")), delivery.c.incident_id.is_not(None), ~answered)
         .where(sa.or_(clock.c.state.in_(_OPEN_CLOCKS), sa.and_(clock.c.id.is_(None), t.incident.c.state.in_(_WORKING))))
-        .limit(limit)
+        .where(sa.true() if units is None else t.incident.c.unit_id.in_(units))
+        .limit(limit * _COPIES)
     )
-    return [_delivery_view(row, []) for row in rows]
+    # A person's message lies in several places (inbox, channels, the group): it waits for one signature, not for each.
+    found: dict[tuple[int, str], dict[str, Any]] = {}
+    called = {row.action_id for row in rows if row.person_id}
+    for row in rows:
+        if row.channel_kind == ChannelKind.CONSOLE or (not row.person_id and row.action_id in called):
+            continue
+        key = row.action_id, row.person_id
+        kept = found.get(key)
+        if kept is None or kept["channel_kind_zh"] == ChannelKind.INBOX.zh:
+            found[key] = {**_delivery_view(row, []), "event": row.event, "event_zh": zh(EventKind, row.event)}
+    return list(found.values())[:limit]
 
 
 def duty_now(services: Services, actor: Actor | None = None) -> dict[str, Any]:
     """The desk at this moment: running clocks most urgent first, what nobody acknowledged, who is on duty."""
     running = clocks(services, "open", actor, limit=200)
     with services.store.reading() as tx:
+        units = visible_units(tx, actor) if actor else None
         held = tx.value(sa.select(t.setting.c.value).where(t.setting.c.key == "dispatch_held"))
         open_count = tx.value(sa.select(sa.func.count()).where(t.incident.c.state.in_(OPEN_INCIDENTS)))
         return {
@@ -700,7 +719,8 @@ def duty_now(services: Services, actor: Actor | None = None) -> dict[str, Any]:
             "open_incidents": open_count,
             "clocks": running["clocks"],
             "breached": sum(1 for clock in running["clocks"] if clock["state"] == ClockState.BREACHED),
-            "unacknowledged": unacknowledged(tx),
+            "unacknowledged": unacknowledged(tx, units=units),
+            "requests": waiting(tx, units),
             "on_duty": on_duty(tx),
             "dispatch_held": held or None,
         }

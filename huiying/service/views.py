@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any
 
@@ -194,10 +194,30 @@ def publication_view(row: Any) -> dict[str, Any]:
     }
 
 
+#: A command's name as people say it.
+COMMAND_ZH = {
+    "register": "登记", "grade": "定级", "release": "登记发布", "confirm_publication": "确认按时发布", "review": "核验发布",
+    "acknowledge": "签收", "correct": "更正时间", "merge": "并案", "unmerge": "拆出", "void": "误报撤销",
+    "waive": "研判不予回应", "hand_over": "移交", "close": "办结归档", "reopen": "复燃重开", "reassign": "变更主办单位",
+    "details": "修改内容", "task": "部门任务", "task_done": "任务完成", "transfer": "转办通知",
+    "transfer_feedback": "反馈转办通知", "continuous": "持续发布间隔", "stage": "进入阶段", "attribution": "确认归因",
+    "replan": "更换提醒策略",
+}  # fmt: skip
+REQUEST_STATE_ZH = {"pending": "待复核", "approved": "已同意", "rejected": "未同意", "withdrawn": "已撤回"}
+#: Where in a payload the applicant's own words stand.
+_WORDS = ("reason", "criterion", "evidence", "note")
+
+
+def applicant_words(payload: Mapping[str, Any]) -> str:
+    """Why the applicant asks, as they typed it."""
+    return ";".join(str(payload[key]) for key in _WORDS if payload.get(key))
+
+
 def request_view(row: Any, no: str) -> dict[str, Any]:
     """One pending or decided request for a second person."""
     return {
-        "id": row.id, "incident": no, "command": row.command, "reasons": row.reasons, "requested_by": row.requested_by,
+        "id": row.id, "incident": no, "command": row.command, "command_zh": COMMAND_ZH.get(row.command, row.command),
+        "words": applicant_words(row.payload), "state_zh": REQUEST_STATE_ZH.get(row.state, row.state), "reasons": row.reasons, "requested_by": row.requested_by,
         "requested_at": shown(row.requested_at), "state": row.state, "decided_by": row.decided_by,
         "decided_at": shown(row.decided_at), "payload": row.payload, "note": row.decision_note,
     }  # fmt: skip

@@ -9,7 +9,7 @@ from fastapi import APIRouter, Query, Request
 
 from huiying.domain.errors import Refused
 from huiying.domain.kinds import TimeKind
-from huiying.service import audit_view, first_run, incidents, queries, tokens
+from huiying.service import audit_view, first_run, incidents, queries, second_person, tokens
 from huiying.service.requests import TimeInput
 from huiying.web import bodies
 from huiying.web.callers import Auditor, Caller, House, Reader, client_of
@@ -64,7 +64,17 @@ def inbox(services: House, actor: Caller, limit: Limit = 50) -> View:
 
 @router.get("/requests", tags=["二次确认"], summary="待第二人确认的变更")
 def requests(services: House, actor: Reader) -> View:
-    return queries.requests_pending(services, actor)
+    return second_person.list_pending(services, actor)
+
+
+@router.get("/requests/{request_id}", tags=["二次确认"], summary="一项申请:申请人的话、前后截止时间、谁可复核")
+def request_show(services: House, actor: Reader, request_id: int) -> View:
+    return second_person.show_request(services, actor, request_id)
+
+
+@router.post("/requests/{request_id}/withdraw", tags=["二次确认"], summary="申请人撤回申请")
+def request_withdraw(services: House, actor: Caller, request_id: int, body: bodies.DecisionBody) -> View:
+    return second_person.withdraw(services, actor, request_id, body.note)
 
 
 @router.post("/requests/{request_id}/approve", tags=["二次确认"], summary="确认变更")

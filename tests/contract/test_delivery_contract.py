@@ -22,6 +22,7 @@ from huiying.service.delivery import Attempt, deciding_now, give_back, record_ou
 from huiying.service.expand import Batch, expand_due, expand_one
 from huiying.service.hand import PREFECT, Hand, new_hand
 from huiying.service.outage import consolidate_backlog
+from huiying.service.queries import unacknowledged
 from huiying.store import outbox
 from huiying.store import tables as t
 from huiying.store.db import Store
@@ -129,6 +130,19 @@ def test_an_action_is_expanded_once_and_whoever_comes_second_finds_nothing(world
     row = world.action_row(action)
     assert (row.state, row.mode, row.owner, row.history) == ("done", "prefect", runner.owner, "prefect")
     assert row.claimed_at == row.done_at == world.store.now()
+
+
+def test_copies_of_one_message_wait_for_one_signature_and_a_regrading_is_named(world: World):
+    incident, _, _ = due(world, to=(Role.DUTY_OFFICER, Role.LIAISON))
+    world.action(world.store.now(), incident, None, EventKind.REGRADED, to=(Role.DUTY_OFFICER,))
+    work(world)
+    assert len(world.rows(t.delivery)) > 4  # inbox, personal and group copies
+    with world.store.reading() as tx:
+        found = unacknowledged(tx)
+    assert sorted((row["person"], row["event_zh"]) for row in found) == [
+        ("liaison", "提醒"), ("officer", "定级变更"), ("officer", "提醒"),
+    ]  # fmt: skip
+    assert {row["channel"] for row in found} == {"personal"}
 
 
 def test_the_direct_path_expands_and_claims_in_one_transaction(world: World):

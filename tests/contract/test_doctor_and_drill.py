@@ -95,11 +95,35 @@ def test_a_healthy_engine_a_reachable_address_and_a_robot_are_no_findings(servic
     with services.store.transaction("test") as tx:
         heartbeats.beat(tx, "test/engine", "b", {"healthy": True})
     found = todo(services)
-    assert not {"提醒引擎", "联系方式", "访问地址"} & set(found)
+    assert not {"提醒引擎", "访问地址"} & set(found)
     with services.store.transaction("test") as tx:
         until = tx.now + timedelta(hours=1)
         tx.run(t.channel.update().where(t.channel.c.id == "robot").values(parked_until=until, parked_reason="熔断"))
     assert "熔断" in todo(services)["渠道"][0]
+
+
+def test_an_office_with_only_a_robot_is_told_that_a_breach_reaches_nobody_in_person(services: Services):
+    settings = {"url": "https://oapi.dingtalk.com/robot/send?access_token=x", "secret": "SECx"}
+    channels.add_channel(services, OPERATOR, "robot", kind="dingtalk", settings=settings)
+    people.edit_person(services, OPERATOR, "li", im={"robot": "li-1"})  # to be mentioned, not to be reached
+    found = todo(services)
+    assert "没有个人渠道" in found["个人渠道"][0]
+    assert any("li" in message and "zhang" in message for message in found["联系方式"])
+    assert any(message.startswith("office 的「5小时权威信息发布」超时时,") for message in found["超时督办"])
+    assert all("只能改发工作群" in message for message in found["超时督办"])
+    mail = {"host": "mail.example.cn", "from": "desk@example.cn"}
+    channels.add_channel(services, OPERATOR, "mail", kind="email", settings=mail)
+    for person in ("li", "zhao"):
+        people.edit_person(services, OPERATOR, person, email=f"{person}@example.cn")
+    found = todo(services)
+    assert not {"个人渠道", "超时督办"} & set(found)
+    assert all("zhang" in message and "李" not in message for message in found["联系方式"])
+
+
+def test_a_webhook_reaches_nobody_in_particular_and_the_doctor_says_so(services: Services):
+    settings = {"url": "https://hook.example.cn/x", "secret": "whsec_" + "QUJD" * 8}
+    channels.add_channel(services, OPERATOR, "hook", kind="webhook", audience="personal", settings=settings)
+    assert any("无从得知" in message for message in todo(services)["超时督办"])
 
 
 def test_keys_that_others_can_read_are_named(house: House):

@@ -1,0 +1,124 @@
+"""What waits for a second person: in the applicant's words, with what it would do to the clocks and who may decide."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from typing import Any
+
+import sqlalchemy as sa
+
+from huiying.domain.clock import Clock
+from huiying.domain.errors import Forbidden, HuiyingError, NotFound
+from huiying.domain.freetext import NOTE_LIMIT, checked
+from huiying.service import changes
+from huiying.service.actor import Actor
+from huiying.service.deciders import deciders
+from huiying.service.scope import visible_units
+from huiying.service.services import Services
+from huiying.service.views import request_view, shown
+from huiying.store import tables as t
+from huiying.store.db import Tx
+
+NOBODY_MAY = "尚无可复核的账号"
+
+
+def waiting(tx: Tx, units: Collection[str] | None = None) -> list[dict[str, Any]]:
+    """Every pending request in short, oldest first: its number, what, since when, who may decide; None: of all units."""
+    request, incident = t.change_request, t.incident
+    rows = tx.all(
+        sa.select(request, incident.c.no, incident.c.unit_id, incident.c.drill)
+        .join(incident, incident.c.id == request.c.incident_id)
+        .where(request.c.state == "pending")
+        .order_by(request.c.id)
+    )
+    names = {f"person:{row.id}": row.name for row in tx.all(sa.select(t.person.c.id, t.person.c.name))}
+    found = []
+    for row in rows:
+        if units is None or row.unit_id in units:
+            may = deciders(tx, row.unit_id, row.requested_by)
+            found.append(
+                {
+                    **request_view(row, row.no),
+                    "drill": bool(row.drill),
+                    "requested_by_name": names.get(row.requested_by, row.requested_by),
+                    "may_decide": [{"person": one.id, "name": one.name} for one in may],
+                }
+            )
+    return found
+
+
+def line_of(request: Mapping[str, Any]) -> str:
+    """One request as a sentence, for a brief and for the doctor; without what anybody typed."""
+    who = "、".join(one["name"] for one in request["may_decide"]) or NOBODY_MAY
+    since = str(request["requested_at"])[5:16].replace("T", " ")
+    return f"申请 {request['id']}({request['incident']} {request['command_zh']})自 {since} 待复核,可复核:{who}"
+
+
+def list_pending(services: Services, actor: Actor) -> dict[str, Any]:
+    """Everything that waits for a second person and that this actor sees, with what it would do now."""
+    with services.store.reading() as tx:
+        found = waiting(tx, visible_units(tx, actor))
+    return {"requests": [{**request, **_effect(services, request)} for request in found]}
+
+
+def show_request(services: Services, actor: Actor, request_id: int) -> dict[str, Any]:
+    """One request, pending or decided."""
+    with services.store.reading() as tx:
+        row = _visible(tx, actor, request_id)
+        may = deciders(tx, row.unit_id, row.requested_by)
+        name = tx.value(sa.select(t.person.c.name).where(t.person.c.id == row.requested_by.removeprefix("person:")))
+        view = {
+            **request_view(row, row.no),
+            "drill": bool(row.drill),
+            "requested_by_name": name or row.requested_by,
+            "may_decide": [{"person": one.id, "name": one.name} for one in may],
+        }
+    return {**view, **_effect(services, view)}
+
+
+def withdraw(services: Services, actor: Actor, request_id: int, note: str = "") -> dict[str, Any]:
+    """The applicant takes the request back; nothing of the incident changes."""
+    text = checked("note", note, NOTE_LIMIT, "撤回说明")
+    with services.store.transaction(actor.id) as tx:
+        row = _visible(tx, actor, request_id)
+        changes.pending_request(tx, request_id)
+        if row.requested_by != actor.id:
+            raise Forbidden("只有申请人本人可以撤回申请;复核人如不同意,请用「不同意」办理。申请仍待复核。")
+        changes.settle_request(tx, request_id, "withdrawn", actor.id, text)
+        tx.audit("request.withdrawn", f"incident:{row.no}", {"request": request_id, "command": row.command})
+    return show_request(services, actor, request_id)
+
+
+def _visible(tx: Tx, actor: Actor, request_id: int) -> Any:
+    request, incident = t.change_request, t.incident
+    row = tx.one(
+        sa.select(request, incident.c.no, incident.c.unit_id, incident.c.drill)
+        .join(incident, incident.c.id == request.c.incident_id)
+        .where(request.c.id == request_id)
+    )
+    units = visible_units(tx, actor)
+    if row is None or (units is not None and row.unit_id not in units):
+        raise NotFound(f"没有编号为 {request_id} 的待复核申请。")
+    return row
+
+
+def _effect(services: Services, request: Mapping[str, Any]) -> dict[str, Any]:
+    """What every clock's due time and state would become; why it cannot be carried out where it cannot."""
+    if request["state"] != "pending":
+        return {"moved": [], "obstacle": ""}
+    try:
+        moved = changes.rehearse(services, request["id"])
+    except HuiyingError as error:
+        return {"moved": [], "obstacle": error.message}
+    return {"moved": [_moved(one) for one in moved], "obstacle": ""}
+
+
+def _moved(one: changes.Moved) -> dict[str, Any]:
+    clock = one.after or one.before
+    return {"name": clock.name if clock else "", "before": _side(one.before), "after": _side(one.after)}
+
+
+def _side(clock: Clock | None) -> dict[str, Any] | None:
+    if clock is None:
+        return None
+    return {"due_at": shown(clock.due_at), "state": str(clock.state), "state_zh": clock.state.zh}
