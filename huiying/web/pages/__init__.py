@@ -6,7 +6,7 @@ from fastapi import FastAPI
 from starlette.middleware.gzip import GZipMiddleware
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from huiying.web.pages import assets, faults, language
+from huiying.web.pages import account, assets, faults, language
 from huiying.web.pages.faults import answer
 
 __all__ = ["ROUTERS", "answer", "install"]
@@ -15,6 +15,7 @@ __all__ = ["ROUTERS", "answer", "install"]
 ROUTERS = (
     assets.router,
     language.router,
+    account.router,
 )
 
 

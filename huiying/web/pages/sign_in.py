@@ -1,0 +1,125 @@
+"""What the pages before the desk share: the cookie, the way from step to step, one's place after signing in."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import Any
+from urllib.parse import quote
+
+import anyio
+import anyio.to_thread
+from fastapi import Request, Response
+from fastapi.responses import RedirectResponse
+
+from huiying.domain.access import Permission
+from huiying.domain.errors import HuiyingError, NotAuthenticated
+from huiying.domain.signing import Stage
+from huiying.service.sessions import Session
+from huiying.web.guard import Throttle
+from huiying.web.pages import shell, shown_times
+from huiying.web.pages.navigation import entries_for
+from huiying.web.pages.policy import COOKIE
+from huiying.web.pages.words import words_of
+
+#: Attempts of one address within a minute, right or wrong; an office changing shifts behind one address needs many.
+ATTEMPTS = Throttle(60)
+_LONGEST_PATH = 1000
+#: Passwords are checked by threads of their own: a crowd at the door must not keep the desk from answering.
+_CHECKING = 3
+_guard = threading.Lock()
+
+PLACES = {
+    Stage.SECOND_FACTOR: "/second",
+    Stage.PASSWORD: "/password",
+    Stage.ENROL: "/enrol",
+    Stage.LOCKED: "/unlock",
+    Stage.OPEN: "/",
+}
+
+
+async def slowly(request: Request, work: Callable[..., Response], *given: Any) -> Response:
+    """Run what checks a password, waiting for a place without holding one of the desk's threads."""
+    state = request.app.state
+    with _guard:
+        if not hasattr(state, "sign_in_limiter"):
+            state.sign_in_limiter = anyio.CapacityLimiter(_CHECKING)
+    return await anyio.to_thread.run_sync(lambda: work(request, *given), limiter=state.sign_in_limiter)
+
+
+def secret_of(request: Request) -> str:
+    """What the browser's cookie says."""
+    return request.cookies.get(COOKIE, "")
+
+
+def local_path(wanted: str) -> str:
+    """Where to go after signing in: a path of ours, never an address, never a page of signing in."""
+    plain = wanted.startswith("/") and wanted.isprintable() and "\\" not in wanted and len(wanted) <= _LONGEST_PATH
+    if not plain or wanted.startswith("//"):
+        return "/"
+    path = wanted.partition("?")[0]
+    return "/" if path in {"/login", "/logout", "/lock", *PLACES.values()} else wanted
+
+
+def elsewhere(session: Session | None, wanted: str = "/") -> Response:
+    """To the page where this session goes on."""
+    place = PLACES[session.stage] if session else "/login"
+    if place == "/":
+        place = local_path(wanted)
+    elif local_path(wanted) != "/":
+        place = f"{place}?next={quote(local_path(wanted), safe='')}"
+    return RedirectResponse(place, 303, shell.page_headers())
+
+
+def keep(request: Request, response: Response, secret: str, session: Session) -> Response:
+    """Give the browser a session's new secret; what is rendered from now on belongs to that session."""
+    secure = request.url.scheme == "https"
+    response.set_cookie(COOKIE, secret, path="/", httponly=True, samesite="lax", secure=secure)
+    request.state.session = session
+    return response
+
+
+def forget(response: Response) -> Response:
+    """Take the cookie away."""
+    response.delete_cookie(COOKIE, path="/", httponly=True, samesite="lax")
+    return response
+
+
+def arrive(request: Request, secret: str, session: Session, wanted: str) -> Response:
+    """A step is done: to the next one or, once the session is open, to the desk with a word about the last sign-in."""
+    request.state.session = session
+    if not session.is_open:
+        return keep(request, elsewhere(session, wanted), secret, session)
+    response = RedirectResponse(landing(request, session, wanted), 303, shell.page_headers())
+    shell.flash(response, last_login_text(request, session))
+    return keep(request, response, secret, session)
+
+
+def landing(request: Request, session: Session, wanted: str) -> str:
+    """Where one was going; for who may not look at incidents the first page of the menu."""
+    path = local_path(wanted)
+    if path == "/" and Permission.READ.value not in session.actor.permissions:
+        entries = entries_for(request, session)
+        return entries[0][0].path if entries else "/devices"
+    return path
+
+
+def last_login_text(request: Request, session: Session) -> str:
+    """When and where this account was last used, so that its owner notices what was not the owner."""
+    say = words_of(request)
+    if session.last_login_at is None:
+        return say("已登录。这是您第一次登录。")
+    at = shown_times.when_long(session.last_login_at, session.language)
+    source = session.last_login_from or "?"
+    return say("已登录。上次登录:%(at)s,来自 %(source)s。如非本人,请立即修改密码并报告管理员。") % {
+        "at": at,
+        "source": source,
+    }
+
+
+def refused(request: Request, template: str, error: HuiyingError, **context: Any) -> Response:
+    """The same page with the reason; a session that is gone leads to the sign-in page instead."""
+    if isinstance(error, NotAuthenticated) and "locked" not in error.details:
+        raise error
+    status = 429 if error.details.get("locked") else error.status
+    return shell.render(request, template, status, fault=words_of(request)(error.message), **context)

@@ -1,0 +1,568 @@
+"""Signing in through the real application: forms, cookies, steps, locks, and everything that must not work."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from datetime import timedelta
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pyotp
+import pytest
+import sqlalchemy as sa
+from starlette.testclient import TestClient
+
+from huiying.service import accounts, sessions, tokens
+from huiying.service.first_run import PASSWORD_FILE
+from huiying.store import tables as t
+from huiying.web.app import create_app
+from huiying.web.guard import Throttle
+from huiying.web.pages import sign_in
+from tests.fakes.house import OPERATOR, House, cheap_passwords, house_template, open_house
+
+__all__ = ["cheap_passwords", "house_template"]
+
+pytestmark = pytest.mark.usefixtures("cheap_passwords")
+PASSWORD = "Lake-7-lantern"
+OTHER = "River-8-candle"
+HERE = {"Sec-Fetch-Site": "same-origin"}
+_CSRF = re.compile(r'name="csrf" value="([^"]*)"')
+
+
+@pytest.fixture
+def house(house_template: Path, tmp_path: Path) -> Iterator[House]:
+    made = open_house(house_template, tmp_path / "house")
+    yield made
+    made.services.store.close()
+
+
+class Browser:
+    """One browser: keeps cookies, sends the token of the page it has last seen."""
+
+    def __init__(self, client: TestClient) -> None:
+        self.client = client
+        self.csrf = ""
+
+    def get(self, path: str, **headers: str) -> httpx.Response:
+        return self._seen(self.client.get(path, headers={**HERE, **headers}))
+
+    def post(self, path: str, _headers: dict[str, str] | None = None, **fields: str) -> httpx.Response:
+        data = {"csrf": self.csrf, **fields}
+        return self._seen(self.client.post(path, data=data, headers=HERE if _headers is None else _headers))
+
+    def _seen(self, response: httpx.Response) -> httpx.Response:
+        found = _CSRF.search(response.text)
+        if found:
+            self.csrf = found.group(1)
+        return response
+
+    @property
+    def secret(self) -> str:
+        return self.client.cookies.get("hy_session") or ""
+
+    def sign_in(self, name: str, password: str = PASSWORD, wanted: str = "/") -> httpx.Response:
+        self.get("/login")
+        return self.post("/login", name=name, password=password, next=wanted)
+
+    def sign_out(self) -> None:
+        self.place()
+        assert self.post("/logout").headers["location"] == "/login"
+        assert not self.secret
+
+    def place(self, path: str = "/devices") -> str:
+        """Where the browser ends up when it asks for a page."""
+        response = self.get(path)
+        while response.status_code == 303:
+            path = response.headers["location"]
+            response = self.get(path)
+        return path.partition("?")[0]
+
+
+@pytest.fixture
+def app(house: House, monkeypatch: pytest.MonkeyPatch) -> Any:
+    monkeypatch.setattr(sign_in, "ATTEMPTS", Throttle(1000))
+    from huiying.web.pages import account
+
+    monkeypatch.setattr(account, "ATTEMPTS", Throttle(1000))
+    return create_app(house.services)
+
+
+@pytest.fixture
+def browser(app: Any) -> Iterator[Browser]:
+    with TestClient(app, follow_redirects=False) as client:
+        yield Browser(client)
+
+
+@pytest.fixture
+def second_browser(app: Any) -> Iterator[Browser]:
+    with TestClient(app, follow_redirects=False) as client:
+        yield Browser(client)
+
+
+def new_one_time(house: House, person_id: str) -> str:
+    return str(tokens.issue_password(house.services, OPERATOR, person_id)["password"])
+
+
+def settle(house: House, browser: Browser, person_id: str, password: str = PASSWORD) -> None:
+    """From a one-time password to an open desk with an own password."""
+    browser.sign_in(person_id, new_one_time(house, person_id))
+    browser.get("/password")
+    done = browser.post("/password", new_password=password, again_password=password)
+    assert done.status_code == 303, done.text
+    browser.place()
+
+
+def enrol(house: House, browser: Browser) -> tuple[pyotp.TOTP, list[str]]:
+    page = browser.get("/enrol").text
+    shown = re.search(r'class="typed-secret">([A-Z2-7 ]+)<', page)
+    assert shown is not None
+    totp = pyotp.TOTP(shown.group(1).replace(" ", ""))
+    done = browser.post("/enrol", code=totp.at(house.clock()))
+    assert done.status_code == 200, done.text
+    return totp, re.findall(r"<code>([a-z2-9-]{19})</code>", done.text)
+
+
+def audited(house: House, action: str) -> list[Any]:
+    with house.services.store.reading() as tx:
+        return tx.all(sa.select(t.audit).where(t.audit.c.action == action).order_by(t.audit.c.seq))
+
+
+# -- the way in --------------------------------------------------------------------------------------------------------
+
+
+def test_a_one_time_password_leads_to_a_new_one_and_is_used_up(house, browser, second_browser):
+    one_time = new_one_time(house, "zhang")
+    path = house.services.settings.data_dir / PASSWORD_FILE
+    path.write_text(one_time + "\n")
+    first = browser.sign_in("zhang", one_time)
+    assert (first.status_code, first.headers["location"]) == (303, "/password")
+    assert browser.place("/") == "/password"
+    assert browser.post("/password", new_password=PASSWORD, again_password=PASSWORD).headers["location"] == "/"
+    assert browser.place() == "/devices"
+    assert not path.exists()
+    assert second_browser.sign_in("zhang", one_time).status_code == 401
+    assert second_browser.sign_in("zhang").status_code == 303
+
+
+def test_a_replaced_one_time_password_sets_no_password_any_more(house, browser):
+    browser.sign_in("zhang", new_one_time(house, "zhang"))
+    new_one_time(house, "zhang")
+    browser.get("/password")
+    refused = browser.post("/password", new_password=PASSWORD, again_password=PASSWORD)
+    assert refused.status_code == 409
+    assert "一次性密码已失效" in refused.text
+
+
+def test_the_cookie_and_its_flags(house, browser):
+    assert "set-cookie" not in browser.get("/login").headers
+    assert "set-cookie" not in browser.sign_in("zhang", "wrong").headers
+    given = browser.sign_in("zhang", new_one_time(house, "zhang")).headers["set-cookie"]
+    assert given.startswith("hy_session=")
+    assert "httponly" in given.lower()
+    assert "samesite=lax" in given.lower()
+    assert "path=/" in given.lower()
+    assert "secure" not in given.lower().replace("hy_session", "")
+    with house.services.store.reading() as tx:
+        assert browser.secret not in {row.secret_hash for row in tx.all(sa.select(t.session.c.secret_hash))}
+
+
+def test_over_https_the_cookie_is_secure(house, app):
+    with TestClient(app, base_url="https://desk.example", follow_redirects=False) as client:
+        given = Browser(client).sign_in("zhang", new_one_time(house, "zhang")).headers["set-cookie"]
+    assert "; secure" in given.lower()
+
+
+def test_the_last_sign_in_is_shown_after_the_next(house, browser):
+    settle(house, browser, "zhang")
+    browser.sign_out()
+    house.clock.advance(timedelta(hours=1))
+    browser.sign_in("zhang")
+    page = browser.get("/devices").text
+    assert "上次登录:2025年6月2日 星期一 09:00,来自 testclient" in page
+
+
+@pytest.mark.parametrize(
+    ("wanted", "place"),
+    [
+        ("/incidents?unit=office", "/incidents?unit=office"),
+        ("//evil.example/x", "/"),
+        ("https://evil.example/", "/"),
+        ("/\\evil.example", "/"),
+        ("/\tevil", "/"),
+        ("javascript:alert(1)", "/"),
+        ("/logout", "/"),
+        ("/login?next=/login", "/"),
+        ("", "/"),
+    ],
+)
+def test_only_local_places_after_signing_in(house, browser, wanted, place):
+    settle(house, browser, "zhang")
+    browser.sign_out()
+    assert browser.sign_in("zhang", wanted=wanted).headers["location"] == place
+
+
+# -- wrong answers -----------------------------------------------------------------------------------------------------
+
+
+def test_the_sixth_wrong_password_meets_a_lock_and_so_does_the_right_one(house, browser):
+    settle(house, browser, "zhang")
+    browser.sign_out()
+    for _ in range(4):
+        page = browser.sign_in("zhang", "wrong")
+        assert page.status_code == 401
+        assert sessions.REFUSED in page.text
+    assert browser.sign_in("zhang", "wrong").status_code == 429
+    sixth = browser.sign_in("zhang", "wrong")
+    assert sixth.status_code == 429
+    assert "已锁定。请在 15 分钟后再试" in sixth.text
+    assert browser.sign_in("zhang").status_code == 429
+    assert len(audited(house, "session.name_locked")) == 1
+    assert [row.subject for row in audited(house, "session.refused")] == ["person:zhang"] * 7
+    house.clock.advance(timedelta(minutes=15))
+    assert browser.sign_in("zhang").status_code == 303
+
+
+def test_an_administrator_unlocks_before_time(house, browser):
+    settle(house, browser, "zhang")
+    browser.sign_out()
+    for _ in range(5):
+        browser.sign_in("zhang", "wrong")
+    accounts.unlock_account(house.services, OPERATOR, "zhang")
+    assert browser.sign_in("zhang").status_code == 303
+
+
+def test_an_unknown_name_looks_like_a_known_one(house, browser):
+    settle(house, browser, "zhang")
+    browser.sign_out()
+    pages = {name: [browser.sign_in(name, "wrong") for _ in range(6)] for name in ("zhang", "ghost")}
+    plain = {name: [(p.status_code, re.sub(name, "", p.text)) for p in found] for name, found in pages.items()}
+    strip = re.compile(r'data-now="\d+"')
+    assert [(s, strip.sub("", x)) for s, x in plain["zhang"]] == [(s, strip.sub("", x)) for s, x in plain["ghost"]]
+
+
+def test_what_was_typed_stands_nowhere(house, browser):
+    browser.sign_in("My-Secret-As-Name", "My-Secret-Password")
+    with house.services.store.reading() as tx:
+        rows = [str(row) for table in (t.audit, t.login_failure) for row in tx.all(sa.select(table))]
+    assert not [row for row in rows if "My-Secret" in row]
+
+
+def test_many_names_from_one_address_are_stopped(house, browser):
+    for number in range(30):
+        assert browser.sign_in(f"ghost{number}", "wrong").status_code == 401
+    stopped = browser.sign_in("ghost99", "wrong")
+    assert stopped.status_code == 429
+    assert "此网络地址" in stopped.text
+    assert len(audited(house, "session.client_locked")) == 1
+
+
+def test_attempts_within_a_minute_are_limited(house, browser, monkeypatch):
+    from huiying.web.pages import account
+
+    monkeypatch.setattr(account, "ATTEMPTS", Throttle(2))
+    answers = [browser.sign_in(f"ghost{n}", "wrong").status_code for n in range(3)]
+    assert answers == [401, 401, 429]
+
+
+# -- the second factor -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("person_id", ["boss", "li", "wang"])
+def test_who_administers_audits_or_approves_cannot_skip_the_second_factor(house, browser, person_id):
+    settle(house, browser, person_id)
+    assert browser.place("/devices") == "/enrol"
+    assert browser.place("/") == "/enrol"
+    assert browser.place("/password") == "/enrol"
+    session = sessions.look(house.services, browser.secret)
+    assert session is not None
+    assert session.actor.permissions == frozenset()
+    enrol(house, browser)
+    assert browser.place("/devices") == "/devices"
+    browser.sign_out()
+    assert browser.sign_in(person_id).headers["location"] == "/second"
+    assert browser.place("/devices") == "/second"
+    assert browser.place("/enrol") == "/second"
+    assert browser.place("/password") == "/second"
+
+
+def test_a_code_opens_once_within_its_time_and_the_secret_turns(house, browser):
+    settle(house, browser, "boss")
+    totp, _ = enrol(house, browser)
+    used = totp.at(house.clock())
+    browser.sign_out()
+    browser.sign_in("boss")
+    before = browser.secret
+    browser.get("/second")
+    assert browser.post("/second", code=used).status_code == 401, "the code of the enrolment opens nothing"
+    house.clock.advance(timedelta(seconds=30))
+    late = totp.at(house.clock())
+    assert browser.post("/second", code=late).status_code == 303
+    assert browser.secret != before
+    assert sessions.look(house.services, before) is None
+    browser.get("/devices")
+    browser.sign_out()
+    browser.sign_in("boss")
+    browser.get("/second")
+    replayed = browser.post("/second", code=late)
+    assert replayed.status_code == 401
+    assert sessions.REFUSED_CODE in replayed.text
+    house.clock.advance(timedelta(seconds=90))
+    assert browser.post("/second", code=totp.at(house.clock() - timedelta(seconds=60))).status_code == 401
+    assert browser.post("/second", code=totp.at(house.clock() - timedelta(seconds=30))).status_code == 303
+
+
+def test_a_recovery_code_opens_once(house, browser):
+    settle(house, browser, "boss")
+    _, codes = enrol(house, browser)
+    assert len(set(codes)) == 10
+    for code, status in ((codes[3], 303), (codes[3], 401), (codes[4].upper(), 303)):
+        browser.get("/devices")
+        browser.sign_out()
+        browser.sign_in("boss")
+        browser.get("/second")
+        assert browser.post("/second", code=code).status_code == status
+    assert len(audited(house, "second_factor.recovery_used")) == 2
+
+
+def test_wrong_codes_lock_the_name_although_the_password_is_right(house, browser):
+    settle(house, browser, "boss")
+    enrol(house, browser)
+    house.clock.advance(timedelta(minutes=1))
+    browser.sign_out()
+    answers = []
+    for _ in range(5):
+        browser.sign_in("boss")
+        browser.get("/second")
+        answers.append(browser.post("/second", code="000000").status_code)
+        browser.sign_out()
+    assert answers == [401, 401, 401, 401, 429]
+    assert browser.sign_in("boss").status_code == 429
+
+
+def test_the_picture_is_served_to_its_owner_alone(house, browser, second_browser):
+    settle(house, browser, "boss")
+    picture = browser.get("/enrol/qr.svg")
+    assert picture.headers["content-type"] == "image/svg+xml"
+    assert picture.headers["cache-control"] == "no-store"
+    assert "style=" not in picture.text
+    assert "<script" not in picture.text
+    assert second_browser.get("/enrol/qr.svg").status_code == 303
+    enrol(house, browser)
+    assert browser.get("/enrol/qr.svg").status_code == 409, "an authenticator in force is never shown again"
+
+
+def test_a_role_given_meanwhile_asks_for_the_second_factor_at_the_next_request(house, browser):
+    from huiying.service import roster_admin
+
+    settle(house, browser, "zhang")
+    assert browser.place() == "/devices"
+    roster_admin.grant_access(house.services, OPERATOR, "zhang", "approver", "office")
+    assert browser.place() == "/enrol"
+
+
+# -- idle, locked, over ------------------------------------------------------------------------------------------------
+
+
+def test_after_fifteen_idle_minutes_the_desk_is_locked_and_the_password_opens_it(house, browser):
+    settle(house, browser, "zhang")
+    house.clock.advance(timedelta(minutes=14, seconds=59))
+    assert browser.get("/devices").status_code == 200
+    house.clock.advance(timedelta(minutes=15))
+    before = browser.secret
+    assert browser.get("/devices").status_code == 303
+    session = sessions.look(house.services, before)
+    assert session is not None
+    assert session.stage == "locked"
+    assert session.actor.permissions == {"read"}
+    page = browser.get("/unlock")
+    assert "席位已锁定" in page.text
+    assert browser.post("/unlock", password="wrong").status_code == 401
+    assert browser.post("/password", old_password=PASSWORD, new_password=OTHER, again_password=OTHER).status_code == 303
+    assert browser.post("/unlock", password=PASSWORD, next="/devices").headers["location"] == "/devices"
+    assert browser.secret != before
+    assert sessions.look(house.services, before) is None
+    assert browser.get("/devices").status_code == 200
+    assert [len(audited(house, action)) for action in ("session.locked", "session.unlocked")] == [1, 1]
+
+
+def test_what_a_page_asks_by_itself_keeps_nobody_awake(house, browser):
+    settle(house, browser, "zhang")
+    for _ in range(4):
+        house.clock.advance(timedelta(minutes=4))
+        browser.get("/devices", **{"X-Quiet": "1"})
+    assert browser.get("/devices").status_code == 303
+    assert browser.place("/unlock") == "/unlock"
+
+
+def test_after_twelve_hours_the_session_is_over_however_busy(house, browser):
+    settle(house, browser, "zhang")
+    for _ in range(71):
+        house.clock.advance(timedelta(minutes=10))
+        assert browser.get("/devices").status_code == 200
+    house.clock.advance(timedelta(minutes=10))
+    assert browser.place() == "/login"
+
+
+def test_a_half_finished_sign_in_ends_by_itself(house, browser):
+    browser.sign_in("zhang", new_one_time(house, "zhang"))
+    house.clock.advance(timedelta(minutes=15))
+    assert browser.place("/password") == "/login"
+
+
+def test_a_desk_is_locked_by_hand(house, browser):
+    settle(house, browser, "zhang")
+    browser.get("/devices")
+    assert browser.post("/lock").headers["location"] == "/unlock"
+    assert browser.place("/devices") != "/devices"
+
+
+# -- ending ------------------------------------------------------------------------------------------------------------
+
+
+def test_signing_out_ends_the_session_on_the_server(house, browser):
+    settle(house, browser, "zhang")
+    secret = browser.secret
+    browser.get("/devices")
+    assert browser.post("/logout").headers["location"] == "/login"
+    assert browser.secret == ""
+    assert sessions.look(house.services, secret) is None
+
+
+def test_a_revoked_session_is_refused_at_once(house, browser, second_browser):
+    settle(house, browser, "zhang")
+    second_browser.sign_in("zhang")
+    assert second_browser.place() == "/devices"
+    page = browser.get("/devices").text
+    mine = sessions.look(house.services, browser.secret)
+    other = sessions.look(house.services, second_browser.secret)
+    assert mine is not None
+    assert other is not None
+    assert other.id in page
+    assert browser.post(f"/devices/{other.id}/revoke").status_code == 303
+    assert second_browser.place() == "/login"
+    assert browser.place() == "/devices"
+    assert audited(house, "session.revoked")[0].subject == "person:zhang"
+
+
+def test_nobody_ends_a_stranger_s_session(house, browser, second_browser):
+    settle(house, browser, "zhang")
+    settle(house, second_browser, "zhao")
+    theirs = sessions.look(house.services, second_browser.secret)
+    assert theirs is not None
+    browser.get("/devices")
+    assert browser.post(f"/devices/{theirs.id}/revoke").status_code == 404
+    assert second_browser.place() == "/devices"
+
+
+def test_a_new_password_ends_the_other_sessions(house, browser, second_browser):
+    settle(house, browser, "zhang")
+    second_browser.sign_in("zhang")
+    browser.get("/password")
+    wrong = browser.post("/password", old_password="wrong", new_password=OTHER, again_password=OTHER)
+    assert wrong.status_code == 401
+    same = browser.post("/password", old_password=PASSWORD, new_password=PASSWORD, again_password=PASSWORD)
+    assert (same.status_code, "最近 5 次" in same.text) == (422, True)
+    uneven = browser.post("/password", old_password=PASSWORD, new_password=OTHER, again_password=OTHER + "x")
+    assert (uneven.status_code, "不一致" in uneven.text) == (422, True)
+    weak = browser.post("/password", old_password=PASSWORD, new_password="Zhang-2026!", again_password="Zhang-2026!")
+    assert (weak.status_code, "编号或姓名" in weak.text) == (422, True)
+    done = browser.post("/password", old_password=PASSWORD, new_password=OTHER, again_password=OTHER)
+    assert done.headers["location"] == "/devices"
+    assert browser.place() == "/devices"
+    assert second_browser.place() == "/login"
+    assert second_browser.sign_in("zhang", PASSWORD).status_code == 401
+    assert second_browser.sign_in("zhang", OTHER).status_code == 303
+
+
+def test_five_passwords_are_remembered(house, browser):
+    words = [f"Lake-{n}-lantern-Q" for n in range(6)]
+    settle(house, browser, "zhang", words[0])
+    for old, new in pairwise(words):
+        browser.get("/password")
+        assert browser.post("/password", old_password=old, new_password=new, again_password=new).status_code == 303
+    browser.get("/password")
+    again = {"old_password": words[5], "new_password": words[1], "again_password": words[1]}
+    assert browser.post("/password", **again).status_code == 422
+    again |= {"new_password": words[0], "again_password": words[0]}
+    assert browser.post("/password", **again).status_code == 303
+
+
+def test_a_removed_person_is_out_at_the_next_request(house, browser):
+    from huiying.service import people
+
+    settle(house, browser, "zhang")
+    people.edit_person(house.services, OPERATOR, "zhang", active=False)
+    assert browser.place() == "/login"
+    people.edit_person(house.services, OPERATOR, "zhang", active=True)
+    assert browser.place() == "/login"
+
+
+def test_a_reset_by_the_administrator_ends_password_and_sessions(house, browser):
+    settle(house, browser, "zhang")
+    one_time = accounts.reset_password(house.services, OPERATOR, "zhang")["password"]
+    assert browser.place() == "/login"
+    assert browser.sign_in("zhang").status_code == 401
+    assert browser.sign_in("zhang", one_time).headers["location"] == "/password"
+
+
+def test_a_second_sign_in_in_the_same_browser_ends_the_first(house, browser):
+    settle(house, browser, "zhang")
+    first = browser.secret
+    sessions_before = browser.get("/devices").text
+    assert browser.post("/login", name="zhang", password=PASSWORD).status_code == 303
+    assert browser.secret != first
+    assert sessions.look(house.services, first) is None
+    assert "本机" in sessions_before
+
+
+# -- forms from elsewhere ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("path", ["/logout", "/lock", "/password", "/unlock", "/devices/x/revoke", "/second", "/enrol"])
+def test_forms_without_token_or_from_elsewhere_are_refused(house, browser, path):
+    settle(house, browser, "zhang")
+    browser.get("/devices")
+    assert browser.post(path, csrf="").status_code == 403
+    assert browser.post(path, csrf="x" * 32).status_code == 403
+    for headers in (
+        {"Sec-Fetch-Site": "cross-site"},
+        {"Sec-Fetch-Site": "same-site"},
+        {"Origin": "https://evil.example"},
+        {"Origin": "null"},
+    ):
+        browser.get("/devices")
+        assert browser.post(path, headers).status_code == 403
+    assert browser.place() == "/devices"
+
+
+def test_signing_in_from_a_foreign_page_is_refused(house, browser):
+    settle(house, browser, "zhang")
+    browser.sign_out()
+    foreign = browser.post("/login", {"Sec-Fetch-Site": "cross-site"}, name="zhang", password=PASSWORD)
+    assert foreign.status_code == 403
+    assert browser.secret == ""
+
+
+# -- the wall ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_wall_reads_one_unit_never_locks_and_ends_with_its_token(house, browser):
+    actor = tokens.authenticate(house.services, house.tokens["zhang"])
+    made = tokens.create_token(house.services, actor, name="大屏", scopes=["read"], days=30)
+    browser.get("/login")
+    assert browser.post("/login/wall", token=house.tokens["zhang"]).status_code == 403
+    assert browser.post("/login/wall", token="hy_wrong").status_code == 401
+    assert browser.post("/login/wall", token=made["token"]).headers["location"] == "/wall"
+    house.clock.advance(timedelta(days=3))
+    session = sessions.look(house.services, browser.secret)
+    assert session is not None
+    assert (session.stage, session.read_only) == ("open", True)
+    assert session.actor.permissions == {"read"}
+    assert session.actor.units == {"office"}
+    for path in ("/password", "/enrol", "/devices"):
+        assert browser.get(path).status_code == 403
+    tokens.revoke_token(house.services, actor, made["id"])
+    assert sessions.look(house.services, browser.secret) is None
