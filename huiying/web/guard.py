@@ -17,6 +17,10 @@ from huiying.now import monotonic
 from huiying.web.problems import problem
 
 LARGEST_BODY = 256 * 1024
+#: Where a file of up to 1 MB is taken in; the rest is room for the other fields.
+LARGEST_UPLOAD = 1024 * 1024 + 64 * 1024
+_UPLOADS = frozenset({"/rules/upload", "/rules/calendar", "/roster/import"})
+_TOO_LARGE_FILE = "文件超过 1 MB,未予处理。"
 _TOO_LARGE = f"请求正文超过 {LARGEST_BODY // 1024} KB,未予处理。"
 _NOT_JSON = "请求正文须为 JSON,并写明 Content-Type: application/json。"
 _INTERNAL = "系统内部出错,不能确定操作是否完成。请先查询结果再决定是否重试,并将编号告诉系统管理员。"
@@ -56,7 +60,7 @@ class Guard:
             await self._app(scope, receive, send)
             return
         began = monotonic()
-        exchange = _Exchange(receive, send)
+        exchange = _Exchange(receive, send, largest_body(scope["path"]))
         refusal = self._refusal(scope)
         if refusal is None:
             await self._answer(scope, exchange)
@@ -79,8 +83,9 @@ class Guard:
         """Why a request is turned away before anything of its body is read."""
         headers = dict(scope["headers"])
         length = headers.get(b"content-length", b"0")
-        if length.isdigit() and int(length) > LARGEST_BODY:
-            return self._answer_with(scope, 413, "too_large", _TOO_LARGE, headers={"Connection": "close"})
+        if length.isdigit() and int(length) > largest_body(scope["path"]):
+            sentence = _TOO_LARGE_FILE if scope["path"] in _UPLOADS else _TOO_LARGE
+            return self._answer_with(scope, 413, "too_large", sentence, headers={"Connection": "close"})
         kind = headers.get(b"content-type", b"").split(b";")[0].strip().lower()
         if scope["method"] in {"POST", "PATCH"} and scope["path"].startswith("/api/") and kind != b"application/json":
             return problem(415, "bad_request", _NOT_JSON)
@@ -93,6 +98,11 @@ class Guard:
             logger.info("{} {} {} {:.0f} ms", method, path, status, seconds * 1000)
 
 
+def largest_body(path: str) -> int:
+    """How many bytes a request to this address may carry."""
+    return LARGEST_UPLOAD if path in _UPLOADS else LARGEST_BODY
+
+
 def shown_path(path: str) -> str:
     """A path as it may be written down: the secret of an acknowledge link is none of the log's business."""
     return "/a/***" if path.startswith("/a/") else path
@@ -101,8 +111,9 @@ def shown_path(path: str) -> str:
 class _Exchange:
     """Counts what comes in and adds our headers to what goes out."""
 
-    def __init__(self, receive: Receive, send: Send) -> None:
+    def __init__(self, receive: Receive, send: Send, most: int) -> None:
         self._receive, self._send = receive, send
+        self._most = most
         self._size = 0
         self.status = 0
 
@@ -110,7 +121,7 @@ class _Exchange:
         message = await self._receive()
         if message["type"] == "http.request":
             self._size += len(message.get("body", b""))
-            if self._size > LARGEST_BODY and not self.status:
+            if self._size > self._most and not self.status:
                 raise HTTPException(413)
         return message
 

@@ -3,19 +3,55 @@
 from __future__ import annotations
 
 from fastapi import FastAPI
+from fastapi.routing import APIRoute
 from starlette.middleware.gzip import GZipMiddleware
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from huiying.web.pages import account, assets, faults, language
+from huiying.web.pages import (
+    account,
+    assets,
+    audit,
+    calendars,
+    duty,
+    faults,
+    handover,
+    inbox,
+    incident_detail,
+    incident_list,
+    incident_new,
+    language,
+    live,
+    policies,
+    rules,
+    runs,
+    second_person,
+    wall,
+    whatif,
+)
 from huiying.web.pages.faults import answer
 
-__all__ = ["ROUTERS", "answer", "install"]
+__all__ = ["ROUTERS", "answer", "install", "page_routes"]
 
 #: One line per screen; the order counts where two addresses could both match.
 ROUTERS = (
     assets.router,
     language.router,
     account.router,
+    duty.router,
+    live.router,
+    incident_new.router,  # before the address of an incident
+    incident_list.router,
+    incident_detail.router,
+    second_person.router,
+    calendars.router,  # before the addresses of packs
+    policies.router,
+    whatif.router,
+    rules.router,
+    runs.router,
+    handover.router,
+    inbox.router,
+    audit.router,
+    wall.router,
 )
 
 
@@ -24,7 +60,14 @@ def install(app: FastAPI) -> None:
     for router in ROUTERS:
         app.include_router(router)
     faults.install(app)
+    app.state.page_paths = frozenset(route.path for route in page_routes() if "GET" in (route.methods or ()))
+    app.state.live = live.Watcher(app.state.services)
     app.add_middleware(_Compressed)
+
+
+def page_routes() -> list[APIRoute]:
+    """Every route of the desk; each declares one policy."""
+    return [route for router in ROUTERS for route in router.routes if isinstance(route, APIRoute)]
 
 
 class _Compressed:
