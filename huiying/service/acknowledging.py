@@ -13,7 +13,7 @@ from huiying.domain.errors import NotFound, Refused
 from huiying.domain.freetext import NOTE_LIMIT, checked
 from huiying.domain.kinds import EVERY_STEP, ClockState, EventKind
 from huiying.service.actor import Actor
-from huiying.service.changes import locked
+from huiying.service.changes import in_scope, locked
 from huiying.service.requests import AckRequest
 from huiying.service.services import Services
 from huiying.service.views import incident_view
@@ -82,6 +82,27 @@ def _is_first(tx: Tx, notice_no: str, who: str) -> bool:
     The key of the table decides, whatever process or node asks: a second one waits here until the first has ended.
     """
     return tx.run(_FIRST, {"notice_no": notice_no, "person_id": who, "at": tx.now}).rowcount == 1
+
+
+def acknowledge_clocks(services: Services, actor: Actor, clock_ids: Iterable[int], via: str) -> tuple[int, int]:
+    """Acknowledge several open clocks at once, of whichever incidents, in one transaction.
+
+    Gives how many were acknowledged and how many were not: those that ended meanwhile or lie outside the actor's scope.
+    """
+    actor.require("acknowledge")
+    wanted = set(clock_ids)
+    with services.store.transaction(actor.id, crash="change") as tx:
+        rows = tx.all(
+            sa.select(t.clock.c.id, t.clock.c.incident_id, t.clock.c.unit_id, t.incident.c.unit_id.label("lead"), t.incident.c.co_units)
+            .join(t.incident, t.incident.c.id == t.clock.c.incident_id)
+            .where(t.clock.c.id.in_(wanted), t.clock.c.state.in_(_OPEN))
+        )  # fmt: skip
+        mine = [row for row in rows if in_scope(tx, actor, [u for u in (row.lead, row.unit_id, *row.co_units) if u])]
+        if not mine:
+            raise Refused("所选时钟都已结束或不在您的权限范围内,未作任何改动。请刷新页面后重新选择。")
+        targets = {_Target(row.incident_id, row.id, EVERY_STEP, _ACK_SECONDS) for row in mine}
+        _write(tx, actor.person_id or actor.id, actor.id, targets, via, "", "")
+        return len(mine), len(wanted) - len(mine)
 
 
 def _named(tx: Tx, row: Any, request: AckRequest) -> _Target:

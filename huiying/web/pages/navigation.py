@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from fastapi import Request
-from starlette.routing import Route
 
 from huiying.domain.access import Permission
 from huiying.service.sessions import Session
@@ -35,6 +34,7 @@ ENTRIES = (
     Entry("/inbox", _("收件箱")),
     Entry("/rules", _("规则与日历"), frozenset({_P.READ, _P.RULES})),
     Entry("/audit", _("审计"), frozenset({_P.AUDIT})),
+    Entry("/roster", _("排班"), frozenset({_P.ROSTER})),
     Entry("/admin", _("系统管理"), frozenset({_P.PEOPLE, _P.CHANNELS, _P.OPERATE})),
 )
 
@@ -43,7 +43,7 @@ def entries_for(request: Request, session: Session | None) -> list[tuple[Entry, 
     """Entries with whether the present page lies below them (the longest match is the present one)."""
     if session is None or session.stage != "open":
         return []
-    exists = _paths(request)
+    exists: frozenset[str] = request.app.state.page_paths
     held = session.actor.permissions
     shown = [e for e in ENTRIES if e.path in exists and (not e.permissions or held & {p.value for p in e.permissions})]
     here = _present(request.url.path, shown)
@@ -53,14 +53,3 @@ def entries_for(request: Request, session: Session | None) -> list[tuple[Entry, 
 def _present(path: str, shown: list[Entry]) -> Entry | None:
     below = [e for e in shown if path == e.path or (e.path != "/" and path.startswith(f"{e.path}/"))]
     return max(below, key=lambda e: len(e.path), default=None)
-
-
-def _paths(request: Request) -> frozenset[str]:
-    """Addresses this application answers to; made once."""
-    state = request.app.state
-    if not hasattr(state, "page_paths"):
-        state.page_paths = frozenset(
-            route.path for route in request.app.routes if isinstance(route, Route) and "GET" in (route.methods or ())
-        )
-    found: frozenset[str] = state.page_paths
-    return found

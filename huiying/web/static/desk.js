@@ -1,7 +1,169 @@
-/* What every page shares: the token of the session goes with every request that htmx makes. */
+/* What every page shares: the session's token with every request of htmx, the live channel and its strip, shortcuts,
+   and ticked boxes that outlive a refresh. Nothing here is needed for reading or acknowledging. */
 (function () {
   "use strict";
+  var BEATS = 16000; // ms without a message after which the channel counts as lost; the server speaks every 5 s
+  var clock = window.huiyingClock;
+  var heardAt = 0, heardServer = 0, lost = false, refreshing = 0;
+
+  function byId(id) { return document.getElementById(id); }
+  function two(n) { return (n < 10 ? "0" : "") + n; }
+
+  /* HH:MM:SS in Beijing, wherever the browser thinks it is. */
+  function beijing(millis) {
+    var at = new Date(millis + 8 * 3600000);
+    return two(at.getUTCHours()) + ":" + two(at.getUTCMinutes()) + ":" + two(at.getUTCSeconds());
+  }
+
   document.addEventListener("htmx:configRequest", function (event) {
     event.detail.headers["X-CSRF-Token"] = document.body.getAttribute("data-csrf") || "";
   });
+
+  /* -- the live channel -------------------------------------------------------------------------------------------- */
+
+  function strip() { return byId("live-strip"); }
+
+  function say(name, kind) {
+    var place = strip();
+    if (!place) return;
+    var text = place.getAttribute("data-" + name).replace("{time}", beijing(heardServer));
+    if (place.textContent !== text) place.textContent = text;
+    place.className = "strip" + (kind ? " " + kind : "");
+    place.hidden = false;
+  }
+
+  function refresh() {
+    ["board", "feed"].forEach(function (id) { if (byId(id)) window.htmx.trigger(byId(id), "huiying:refresh"); });
+  }
+
+  function lose() {
+    if (!lost) { lost = true; say("lost"); }
+  }
+
+  function hear(event) {
+    var said = {};
+    try { said = JSON.parse(event.data); } catch (error) { said = {}; }
+    if (said.now) { clock.sync(said.now); heardServer = said.now; }
+    heardAt = performance.now();
+    if (!lost) return;
+    lost = false;
+    say("back", "good");
+    refresh();
+    window.setTimeout(function () { if (!lost && strip()) strip().hidden = true; }, 5000);
+  }
+
+  /* A stream that the server refused: is the session over, or is it only the server? */
+  function askState() {
+    fetch("/live/state?auto=1", { credentials: "same-origin", redirect: "manual", cache: "no-store" }).then(function (answer) {
+      if (answer.type === "opaqueredirect" || answer.status === 401 || answer.status === 403) window.location.assign("/");
+    }, function () { /* The network is down: the strip says so already. */ });
+  }
+
+  function open(url) {
+    var source = new EventSource(url);
+    ["beat", "queue", "feed"].forEach(function (name) { source.addEventListener(name, hear); });
+    ["locked", "ended"].forEach(function (name) {
+      source.addEventListener(name, function () { source.close(); window.location.assign("/"); });
+    });
+    source.addEventListener("closing", lose);
+    source.addEventListener("full", function () { source.close(); say("full"); });
+    source.addEventListener("error", function () {
+      lose();
+      if (source.readyState === 2) askState();
+    });
+    return source;
+  }
+
+  function watchChannel() {
+    if (!strip()) return;
+    heardAt = performance.now();
+    heardServer = Number(document.body.getAttribute("data-now"));
+    window.setInterval(function () { if (performance.now() - heardAt > BEATS) lose(); }, 2000);
+  }
+
+  /* -- what outlives a refresh of the queue ------------------------------------------------------------------------- */
+
+  var ticked = {}, focused = "";
+
+  function remember(event) {
+    if (!event.detail.target || event.detail.target.id !== "board") return;
+    ticked = {};
+    var boxes = document.querySelectorAll("#board input[name=clock]:checked");
+    for (var i = 0; i < boxes.length; i++) ticked[boxes[i].id] = true;
+    var active = document.activeElement;
+    focused = active && active.closest("#board") ? active.id || "" : "";
+    // After one's own acknowledgement nothing stays ticked.
+    if (event.detail.requestConfig && event.detail.requestConfig.verb === "post") ticked = {};
+  }
+
+  function recall(event) {
+    if (!event.detail.target || event.detail.target.id !== "board") return;
+    Object.keys(ticked).forEach(function (id) { if (byId(id)) byId(id).checked = true; });
+    if (focused && byId(focused)) byId(focused).focus();
+    enhance();
+  }
+
+  /* -- small comforts ----------------------------------------------------------------------------------------------- */
+
+  function enhance() {
+    var all = document.querySelector("[data-all]");
+    if (all) {
+      all.hidden = false;
+      all.addEventListener("change", function () {
+        var boxes = document.querySelectorAll("#board input[name=clock]");
+        for (var i = 0; i < boxes.length; i++) boxes[i].checked = all.checked;
+      });
+    }
+  }
+
+  function choose(event) {
+    var link = event.target.closest && event.target.closest("#board a[hx-get]");
+    if (!link) return;
+    var before = document.querySelector("#board tr.here");
+    if (before) before.classList.remove("here");
+    link.closest("tr").classList.add("here");
+  }
+
+  function isTyping(element) {
+    return /^(INPUT|TEXTAREA|SELECT)$/.test(element.tagName) && element.type !== "checkbox" || element.isContentEditable;
+  }
+
+  function shortcut(event) {
+    if (event.ctrlKey || event.metaKey || event.altKey || isTyping(event.target)) return;
+    var search = byId("q"), help = byId("keys");
+    if (event.key === "/" && search) { event.preventDefault(); search.focus(); search.select(); }
+    else if (event.key === "n" && document.querySelector('a[href="/incidents/new"]')) window.location.assign("/incidents/new");
+    else if (event.key === "?" && help && help.showModal && !help.open) help.showModal();
+  }
+
+  function start() {
+    watchChannel();
+    enhance();
+    document.body.addEventListener("htmx:beforeSwap", remember);
+    document.body.addEventListener("htmx:afterSwap", recall);
+    document.body.addEventListener("huiying:band", function () {
+      window.clearTimeout(refreshing);
+      refreshing = window.setTimeout(function () { if (byId("board")) window.htmx.trigger(byId("board"), "huiying:refresh"); }, 1500);
+    });
+    document.addEventListener("click", choose);
+    document.addEventListener("keydown", shortcut);
+    var filters = document.querySelector("form.filters");
+    if (filters) filters.addEventListener("change", function (event) { if (event.target.tagName === "SELECT") filters.submit(); });
+    var keys = document.querySelector("button.keys"), help = byId("keys");
+    if (keys && help && help.showModal) {
+      keys.hidden = false;
+      keys.addEventListener("click", function () { help.showModal(); });
+    }
+    var feed = byId("feed");
+    if (feed) feed.addEventListener("htmx:afterSwap", function () {
+      var nothing = feed.querySelector("li.empty");
+      if (nothing && feed.children.length > 1) feed.removeChild(nothing);
+      while (feed.children.length > 40) feed.removeChild(feed.lastElementChild);
+    });
+  }
+
+  if (window.htmx) window.htmx.createEventSource = open;
+  window.huiyingDesk = { open: open };
+  if (document.readyState === "loading") document.addEventListener("DOMContentLoaded", start);
+  else start();
 })();

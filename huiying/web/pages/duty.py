@@ -1,0 +1,212 @@
+"""值班台: every running clock, most urgent first; one incident's lanes beside it; what happened last below."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+from urllib.parse import parse_qs, urlencode
+
+from fastapi import APIRouter, Form, Query, Request, Response
+from fastapi.responses import RedirectResponse
+
+from huiying.domain.access import Permission
+from huiying.domain.errors import InvalidInput, NotFound
+from huiying.domain.kinds import Severity
+from huiying.domain.remaining import Urgency
+from huiying.service import acknowledging, desk
+from huiying.service.desk import Filters
+from huiying.service.services import Services
+from huiying.service.sessions import Session
+from huiying.web.callers import House
+from huiying.web.pages.navigation import entries_for
+from huiying.web.pages.shell import Guarded, allow, back, page_headers, render, words_of
+from huiying.web.pages.shown_times import epoch
+
+router = APIRouter(include_in_schema=False)
+
+_P = Permission
+_STATES = frozenset({*(word.value for word in Urgency), "acked", "unacked"})
+_SEVERITIES = frozenset({*(word.value for word in Severity), "none"})
+_MOST_CLOCKS = 1000
+
+Anybody = Annotated[Session, allow(locked_too=True)]
+Watching = Annotated[Session, allow(_P.READ, locked_too=True)]
+Reader = Annotated[Session, allow(_P.READ)]
+Short = Annotated[str, Query(max_length=60)]
+
+
+def _filters(
+    who: Short = "",
+    severity: Short = "",
+    rule: Short = "",
+    state: Short = "",
+    q: Annotated[str, Query(max_length=200)] = "",
+    page: Annotated[int, Query(ge=1, le=10_000)] = 1,
+) -> Filters:
+    """Filters of the address; a word that does not exist is as good as none."""
+    return Filters(
+        who=who if who in {"mine", "unit"} else "",
+        severity=severity if severity in _SEVERITIES else "",
+        rule=rule,
+        state=state if state in _STATES else "",
+        text=q.strip(),
+        page=page,
+    )
+
+
+def _filters_of(query: str) -> Filters:
+    """The same out of the hidden field of a form."""
+    given = {name: values[0][:200] for name, values in parse_qs(query).items()}
+    page = given.get("page", "1")
+    words = {name: given.get(name, "")[:60] for name in ("who", "severity", "rule", "state")}
+    return _filters(**words, q=given.get("q", ""), page=int(page) if page.isdigit() and 0 < int(page) <= 10_000 else 1)
+
+
+def address(filters: Filters, **changes: Any) -> str:
+    """The query part that shows the same queue with some filters changed."""
+    words = {
+        "who": filters.who,
+        "severity": filters.severity,
+        "rule": filters.rule,
+        "state": filters.state,
+        "q": filters.text,
+        "page": filters.page if filters.page > 1 else "",
+        **changes,
+    }
+    return urlencode({name: value for name, value in words.items() if value})
+
+
+@router.get("/")
+def show(
+    request: Request,
+    services: House,
+    session: Anybody,
+    who: Short = "",
+    severity: Short = "",
+    rule: Short = "",
+    state: Short = "",
+    q: Annotated[str, Query(max_length=200)] = "",
+    page: Annotated[int, Query(ge=1, le=10_000)] = 1,
+    incident: Annotated[str, Query(max_length=20)] = "",
+) -> Response:
+    """The whole screen; somebody who may not read incidents is led to what they may open."""
+    if _P.READ.value not in session.actor.permissions:
+        entries = entries_for(request, session)
+        if entries:
+            return RedirectResponse(entries[0][0].path, 303, page_headers())
+        session.actor.require(_P.READ)
+    filters = _filters(who, severity, rule, state, q, page)
+    found = desk.queue(services, session.actor, session.unit_id, filters)
+    return render(
+        request,
+        "duty/page.html",
+        now=found.now,
+        **_board(session, found, filters),
+        panel=_panel_or_none(services, session, incident or (found.lines[0].no if found.lines else "")),
+        chosen=incident,
+        severities=[(word.value, word.zh) for word in Severity],
+        **_feed(services, session, 0),
+    )
+
+
+@router.get("/desk/queue")
+def queue(
+    request: Request,
+    services: House,
+    session: Watching,
+    who: Short = "",
+    severity: Short = "",
+    rule: Short = "",
+    state: Short = "",
+    q: Annotated[str, Query(max_length=200)] = "",
+    page: Annotated[int, Query(ge=1, le=10_000)] = 1,
+) -> Response:
+    """Tiles and queue, as they are now."""
+    filters = _filters(who, severity, rule, state, q, page)
+    return _fragment(request, services, session, filters)
+
+
+def _fragment(request: Request, services: Services, session: Session, filters: Filters, text: str = "") -> Response:
+    found = desk.queue(services, session.actor, session.unit_id, filters)
+    return render(request, "duty/board.html", now=found.now, said=text, **_board(session, found, filters))
+
+
+@router.get("/desk/panel/{no}")
+def panel(request: Request, services: House, session: Reader, no: str) -> Response:
+    """One incident beside the queue."""
+    return render(request, "duty/panel.html", panel=desk.panel(services, session.actor, no), **_rights(session))
+
+
+@router.get("/desk/feed")
+def feed(request: Request, services: House, session: Reader, since: Annotated[int, Query(ge=0)] = 0) -> Response:
+    """What happened after the instant ``since`` (milliseconds), newest first."""
+    return render(request, "duty/feed_lines.html", fresh=True, **_feed(services, session, since))
+
+
+@router.post("/acknowledge", dependencies=[Guarded])
+def acknowledge(
+    request: Request,
+    services: House,
+    session: Annotated[Session, allow(_P.ACKNOWLEDGE)],
+    clock: Annotated[list[int], Form(max_length=_MOST_CLOCKS)] = [],  # noqa: B006 - FastAPI copies defaults
+    only: Annotated[int, Form()] = 0,
+    query: Annotated[str, Form(max_length=2000)] = "",
+) -> Response:
+    """签收: one clock by its own button, or all that are ticked."""
+    chosen = [only] if only else clock
+    if not chosen:
+        raise InvalidInput("clock", "没有勾选任何时钟,未作任何改动。请先勾选需要签收的时钟,再按“批量签收”。")
+    done, missed = acknowledging.acknowledge_clocks(services, session.actor, chosen, "desk")
+    _ = words_of(request)
+    text = _("已签收 %(n)s 个时钟。签收不停止时钟,只有有效发布才能停止。") % {"n": done}
+    if missed:
+        text += _("另有 %(n)s 个已结束或不在您的权限范围内,未签收。") % {"n": missed}
+    filters = _filters_of(query)
+    if request.headers.get("hx-request"):
+        return _fragment(request, services, session, filters, text)
+    return back(request, f"/?{address(filters)}", text)
+
+
+# -- what the templates are given --------------------------------------------------------------------------------------
+
+
+def _board(session: Session, found: desk.Queue, filters: Filters) -> dict[str, Any]:
+    here = {"page": ""}
+    return {
+        "queue": found,
+        "filters": filters,
+        "query": address(filters),
+        "tiles": [
+            (word, count, address(filters, state="" if filters.state == word.value else word.value, **here))
+            for word, count in found.tiles.items()
+        ],
+        "before": f"/?{address(filters, page=found.page - 1)}" if found.page > 1 else "",
+        "after": f"/?{address(filters, page=found.page + 1)}" if found.page < found.pages else "",
+        **_rights(session),
+    }
+
+
+def _rights(session: Session) -> dict[str, Any]:
+    held = session.actor.permissions
+    active = session.stage == "open"
+    return {
+        "may_acknowledge": active and _P.ACKNOWLEDGE.value in held,
+        "may_release": active and _P.RELEASE.value in held,
+        "may_register": active and _P.REGISTER.value in held,
+    }
+
+
+def _panel_or_none(services: Services, session: Session, no: str) -> desk.Panel | None:
+    """The panel is company for the queue: a number that does not exist leaves it empty."""
+    if not no or session.stage != "open":
+        return None
+    try:
+        return desk.panel(services, session.actor, no)
+    except NotFound:
+        return None
+
+
+def _feed(services: Services, session: Session, since: int) -> dict[str, Any]:
+    if session.stage != "open":
+        return {"events": [], "since": since}
+    events = [event for event in desk.feed(services, session.actor) if epoch(event.at) > since]
+    return {"events": events, "since": max((epoch(event.at) for event in events), default=since)}
