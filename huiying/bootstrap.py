@@ -19,6 +19,7 @@ import socket
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from types import FrameType
 from typing import TYPE_CHECKING
 
 from config.settings import Settings
@@ -218,7 +219,16 @@ def run_web(settings: Settings) -> None:
         timeout_graceful_shutdown=3,
         h11_max_incomplete_event_size=32 * 1024,
     )
-    uvicorn.Server(server).run()
+    process = uvicorn.Server(server)
+    leave = process.handle_exit
+
+    def handle_exit(number: int, frame: FrameType | None) -> None:
+        # A page's live channel never ends by itself: uvicorn would wait for it until its patience is over.
+        app.state.live.close()
+        leave(number, frame)
+
+    process.handle_exit = handle_exit  # type: ignore[method-assign]
+    process.run()
 
 
 def run_engine(settings: Settings) -> None:
