@@ -260,7 +260,7 @@ def with_effect(services: Services, actor: Actor, request: dict[str, Any], names
         "obstacle": obstacle,
         "mine": mine,
         "may_approve": approves and not mine,
-        "may_reject": approves,
+        "may_reject": approves and not mine,
     }
 
 
