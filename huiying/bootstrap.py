@@ -219,16 +219,13 @@ def run_web(settings: Settings) -> None:
         timeout_graceful_shutdown=3,
         h11_max_incomplete_event_size=32 * 1024,
     )
-    process = uvicorn.Server(server)
-    leave = process.handle_exit
+    class WebServer(uvicorn.Server):
+        def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+            # A page's live channel never ends by itself: uvicorn would wait for it until its patience is over.
+            app.state.live.close()
+            super().handle_exit(sig, frame)
 
-    def handle_exit(number: int, frame: FrameType | None) -> None:
-        # A page's live channel never ends by itself: uvicorn would wait for it until its patience is over.
-        app.state.live.close()
-        leave(number, frame)
-
-    process.handle_exit = handle_exit  # type: ignore[method-assign]
-    process.run()
+    WebServer(server).run()
 
 
 def run_engine(settings: Settings) -> None:
