@@ -25,7 +25,7 @@ _SECONDS = 1000
 @contextmanager
 def modern(playwright: Playwright, path: Path) -> Iterator[Browser]:
     """Today's Chromium."""
-    browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"], timeout=60 * _SECONDS)
+    browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox", "--disable-lcd-text", "--font-render-hinting=none"], timeout=60 * _SECONDS)
     yield browser
     browser.close()
 
@@ -47,6 +47,14 @@ def sign_in(page: Page, stage: Stage, person_id: str) -> None:
     page.fill("input[name='password']", stage.password(person_id))
     page.press("input[name='password']", "Enter")
     page.wait_for_selector(_SIGNED_IN, state="attached", timeout=30 * _SECONDS)
+
+
+def switch_language(page: Page, language: str) -> None:
+    """By the button at the top of every page; it is kept with the account."""
+    button = page.locator(f"form[action='/language'] button[value='{language}']")
+    if button.count():
+        with page.expect_navigation():
+            button.first.click()
 
 
 def axe(page: Page) -> list[str]:

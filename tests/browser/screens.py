@@ -1,0 +1,71 @@
+"""Every screen of the desk that a person can open, in one place: for pictures, for accessibility, for errors."""
+
+from __future__ import annotations
+
+import sqlite3
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.browser.browsers import DESK, PHONE, WALL
+
+
+@dataclass(frozen=True, slots=True)
+class Screen:
+    """``path`` may name an incident of the sample city by its title: ``/incidents/{示例化工园区储罐泄漏}``.
+
+    ``role`` is one of ``tests.browser.stage.PEOPLE``, empty for nobody. ``sizes`` are those of its pictures.
+    """
+
+    name: str
+    path: str
+    role: str = "duty"
+    sizes: tuple[tuple[str, dict[str, int]], ...] = (("desk", DESK), ("phone", PHONE))
+    english_picture: bool = False
+
+
+_BIG = (("wall", WALL),)
+_DESK_ONLY = (("desk", DESK),)
+
+SCREENS = (
+    Screen("login", "/login", "", english_picture=True),
+    Screen("desk", "/", english_picture=True),
+    Screen("desk-leader", "/", "approver", _DESK_ONLY),
+    Screen("register", "/incidents/new", english_picture=True),
+    Screen("incidents", "/incidents"),
+    Screen("incident-overdue", "/incidents/{示例化工园区储罐泄漏}", english_picture=True),
+    Screen("incident-answered", "/incidents/{示例水库下游出现管涌}", "head"),
+    Screen("incident-opinion", "/incidents/{示例片区供暖温度不达标}"),
+    Screen("incident-ungraded", "/incidents/{示例农贸市场火情}"),
+    Screen("second-person", "/requests", "approver"),
+    Screen("runs", "/runs", english_picture=True),
+    Screen("incident-runs", "/incidents/{示例化工园区储罐泄漏}/runs"),
+    Screen("handover", "/handover"),
+    Screen("inbox", "/inbox"),
+    Screen("rules", "/rules"),
+    Screen("rule-pack", "/rules/cn-gbf-2016-61"),
+    Screen("policies", "/rules/policies"),
+    Screen("calendar", "/rules/calendar"),
+    Screen("what-if", "/rules/whatif"),
+    Screen("audit", "/audit", "auditor"),
+    Screen("audit-chain", "/audit/chain", "auditor", _DESK_ONLY),
+    Screen("admin", "/admin", "administrator"),
+    Screen("devices", "/devices"),
+    Screen("enrol", "/enrol", "approver", _DESK_ONLY),
+    Screen("password", "/password", sizes=_DESK_ONLY),
+    Screen("wall", "/wall", sizes=_BIG, english_picture=True),
+)
+
+
+def numbers(folder: Path) -> dict[str, str]:
+    """The number of each sample incident by its title, read from the demo's database."""
+    address = f"file:{folder / 'huiying.db'}?mode=ro"
+    with closing(sqlite3.connect(address, uri=True, timeout=10)) as connection:
+        return dict(connection.execute("SELECT title, no FROM incident"))
+
+
+def path_of(screen: Screen, known: dict[str, str]) -> str:
+    """The address on this demo."""
+    head, brace, rest = screen.path.partition("{")
+    title, _, tail = rest.partition("}")
+    return f"{head}{known[title]}{tail}" if brace else head
