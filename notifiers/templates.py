@@ -161,7 +161,7 @@ def _heading(notice: Notice, escape: Escape) -> str:
 def _mark(notice: Notice) -> str:
     if notice.layout == "digest":
         return "时限汇总"
-    if notice.layout == "brief":
+    if notice.layout == "brief" and notice.band is Band.INFO:
         return "每日简报"
     return notice.band.zh
 

@@ -22,12 +22,15 @@ from huiying.service import second_person
 from huiying.service.letters import subject_of
 from huiying.service.services import Services
 from huiying.service.sources import Sources
+from huiying.service.workday_duties import ensure_workday_reminders, packs_by_unit
 from huiying.store import outbox, scenes
 from huiying.store import tables as t
 from huiying.store.db import Tx
 
 BRIEF_AT = time(8, 30)
 CALENDAR_AT = time(8, 35)
+#: Before anything of the day is due: what is to be said at nine is written, and leaves like every other timed action.
+WORKDAYS_AT = time(0, 5)
 #: From this day on next year's calendar is missed; the notice normally comes in November.
 WARN_FROM = (11, 1)
 _ACTOR = "system:duties"
@@ -50,6 +53,7 @@ def recurring(services: Services) -> tuple[Recurring, ...]:
     return (
         Recurring("daily_brief", BRIEF_AT, lambda: ensure_daily_brief(services)),
         Recurring("calendar_warning", CALENDAR_AT, lambda: ensure_calendar_warning(services)),
+        Recurring("workday_reminders", WORKDAYS_AT, lambda: ensure_workday_reminders(services)),
     )
 
 
@@ -205,7 +209,9 @@ def _calendar_lines(tx: Tx, local: datetime) -> list[str]:
     wanted = [local.year] + ([local.year + 1] if (local.month, local.day) >= WARN_FROM else [])
     lines = [f"缺少 {year} 年工作日历:涉及该年的工作日期限只能暂定" for year in wanted if year not in known]
     o = t.obligation_due.c
-    provisional = (o.provisional.is_(sa.true()), o.replaced_at.is_(None), o.due_at > tx.now)
+    # Only of the documents that bind a unit here: the product knows those of other cities as well.
+    in_use = {pack.id for packs in packs_by_unit(tx, local.date()).values() for pack in packs}
+    provisional = (o.provisional.is_(sa.true()), o.replaced_at.is_(None), o.due_at > tx.now, o.pack_id.in_(in_use))
     count = tx.value(sa.select(sa.func.count()).select_from(t.obligation_due).where(*provisional))
     if count:
         statement = sa.select(o.obligation_id, o.due_at).where(*provisional).order_by(o.due_at).limit(_MOST_OBLIGATIONS)

@@ -601,7 +601,7 @@ def test_the_ticker_calls_its_duties_at_the_start(world: World):
 
     ticker = Ticker(lambda: 1.0, duties=[Noted(duty) for duty in recurring(world.services)])
     ticker.start()
-    until(lambda: sorted(ran) == ["calendar_warning", "daily_brief"], 5)
+    until(lambda: sorted(ran) == ["calendar_warning", "daily_brief", "workday_reminders"], 5)
     ticker.stop()
 
 
