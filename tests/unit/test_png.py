@@ -7,13 +7,13 @@ import pytest
 
 from tests.tools import png
 
-_WIDTH, _HEIGHT = 7, 5
+_WIDTH, _HEIGHT = 64, 5
 
 
 def _picture(filters, kind=2):
     """A picture whose every row is stored with one filter, and its true rows."""
     step = {2: 3, 6: 4}[kind]
-    rows = [bytes((x * 37 + y * 91 + x * y * 5) & 255 for x in range(_WIDTH * step)) for y in range(_HEIGHT)]
+    rows = [bytes((x // 24 * 37 + y * 91) & 255 for x in range(_WIDTH * step)) for y in range(_HEIGHT)]
     stored, above = b"", bytes(_WIDTH * step)
     for row, number in zip(rows, filters, strict=True):
         stored += bytes([number]) + _filtered(row, above, step, number)
