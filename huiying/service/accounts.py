@@ -50,11 +50,11 @@ def change_password(
     digest = hash_password(new) if old_right else ""
     with services.store.transaction(session.actor.id) as tx:
         present, _ = sessions.needed(services, tx, secret, session.stage)
-        locked = lockout.locked_sentence(tx, row.person_id) if asked else ""
+        locked = lockout.shut(tx, row.person_id) if asked else None
         if old_right and not locked:
             return _set_password(services, tx, present, history, digest)
         locked = lockout.fail(tx, Door(row.person_id, row.person_id, client or row.client), "old_password")
-    raise NotAuthenticated(locked or _WRONG_OLD, locked=bool(locked))
+    raise locked.refusal() if locked else NotAuthenticated(_WRONG_OLD, locked=False)
 
 
 def _set_password(services: Services, tx: Tx, row: Any, history: list[str], digest: str) -> tuple[str, Session]:

@@ -12,6 +12,7 @@ from datetime import datetime, timedelta
 
 import sqlalchemy as sa
 
+from huiying.domain.errors import NotAuthenticated
 from huiying.store.db import Tx
 from huiying.store.tables import login_failure
 from huiying.store.types import to_micros
@@ -21,6 +22,8 @@ NAME_FAILURES = 5
 #: A whole office may stand behind one address; a machine that tries names is stopped all the same.
 CLIENT_FAILURES = 30
 WINDOW = timedelta(minutes=15)
+CROWD = "此网络地址登录失败次数过多,请在 %(minutes)d 分钟后再试。"
+NAME_LOCKED = "连续输错 5 次,此用户编号已锁定。请在 %(minutes)d 分钟后再试,或请管理员解锁。"
 _FORGOTTEN_AFTER = timedelta(days=1)
 
 
@@ -86,38 +89,46 @@ class Door:
     client: str
 
 
-def crowd_sentence(tx: Tx, client: str) -> str:
-    """Why an address may not even try; empty where it may."""
-    until = locked_until(tx, client_key(client))
-    if until is None:
-        return ""
-    return f"此网络地址登录失败次数过多,请在 {_minutes(until, tx.now)} 分钟后再试。"
+@dataclass(frozen=True, slots=True)
+class Shut:
+    """A door that is closed for some minutes, with its sentence in a form that can be translated."""
+
+    sentence: str
+    minutes: int
+
+    def refusal(self) -> NotAuthenticated:
+        """What the person is told."""
+        text = self.sentence % {"minutes": self.minutes}
+        return NotAuthenticated(text, locked=True, sentence=self.sentence, minutes=self.minutes)
 
 
-def locked_sentence(tx: Tx, name: str) -> str:
-    """Why a name is refused whatever is typed with it; empty where it is not."""
-    until = locked_until(tx, name_key(name))
-    if until is None:
-        return ""
-    return f"连续输错 {NAME_FAILURES} 次,此用户编号已锁定。请在 {_minutes(until, tx.now)} 分钟后再试,或请管理员解锁。"
+def crowd(tx: Tx, client: str) -> Shut | None:
+    """Whether an address may not even try."""
+    return _shut(tx, client_key(client), CROWD)
 
 
-def fail(tx: Tx, door: Door, what: str) -> str:
-    """Count and audit a failure; gives the sentence of a lock that stands or has just fallen, else an empty one."""
+def shut(tx: Tx, name: str) -> Shut | None:
+    """Whether a name is refused whatever is typed with it."""
+    return _shut(tx, name_key(name), NAME_LOCKED)
+
+
+def _shut(tx: Tx, key: str, sentence: str) -> Shut | None:
+    until = locked_until(tx, key)
+    return Shut(sentence, max(1, -(-(until - tx.now) // timedelta(minutes=1)))) if until is not None else None
+
+
+def fail(tx: Tx, door: Door, what: str) -> Shut | None:
+    """Count and audit a failure; gives the lock that stands or has just fallen."""
     subject = f"person:{door.person_id}" if door.person_id else f"client:{door.client}"[:120]
-    crowd = note_failure(tx, client_key(door.client), CLIENT_FAILURES)
-    if crowd.locks:
-        tx.audit("session.client_locked", f"client:{door.client}"[:120], {"failures": crowd.failures})
-    standing = locked_sentence(tx, door.name)
-    if standing:
+    many = note_failure(tx, client_key(door.client), CLIENT_FAILURES)
+    if many.locks:
+        tx.audit("session.client_locked", f"client:{door.client}"[:120], {"failures": many.failures})
+    standing = shut(tx, door.name)
+    if standing is not None:
         tx.audit("session.refused", subject, {"what": what, "client": door.client[:64], "locked": True})
         return standing
     failure = note_failure(tx, name_key(door.name), NAME_FAILURES)
     tx.audit("session.refused", subject, {"what": what, "client": door.client[:64], "failures": failure.failures})
     if failure.locks:
         tx.audit("session.name_locked", subject, {"minutes": int(WINDOW.total_seconds() // 60)})
-    return locked_sentence(tx, door.name)
-
-
-def _minutes(until: datetime, now: datetime) -> int:
-    return max(1, -(-(until - now) // timedelta(minutes=1)))
+    return shut(tx, door.name)

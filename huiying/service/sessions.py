@@ -57,19 +57,19 @@ def sign_in(services: Services, name: str, password: str, client: str, agent: st
     """Check a password or a one-time password; gives the secret for the cookie and the session it opens."""
     typed = name.strip()[:200]
     with services.store.reading() as tx:
-        crowd = lockout.crowd_sentence(tx, client)
+        crowd = lockout.crowd(tx, client)
         known = _known(tx, typed)
-    if crowd:
-        raise NotAuthenticated(crowd, locked=True)
+    if crowd is not None:
+        raise crowd.refusal()
     by_password, by_one_time = _check(password, known)
     with services.store.transaction(f"person:{known.person_id}" if known.person_id else _DOOR) as tx:
         # What was checked must still be so: a password may have been changed or used up in the meantime.
         right = (by_password or by_one_time) and known == _known(tx, typed)
-        if right and not lockout.locked_sentence(tx, typed):
+        if right and not lockout.shut(tx, typed):
             one_time_id = None if by_password else known.one_time_id
             return _start(services, tx, known.person_id, client, agent, one_time_id)
         locked = lockout.fail(tx, Door(typed, known.person_id, client), "password")
-    raise NotAuthenticated(locked or REFUSED, locked=bool(locked))
+    raise locked.refusal() if locked else NotAuthenticated(REFUSED, locked=False)
 
 
 def _known(tx: Tx, person_id: str) -> _Known:
@@ -141,7 +141,7 @@ def second_factor(services: Services, secret: str, code: str, client: str = "") 
     with services.store.transaction(_DOOR) as tx:
         row, session = needed(services, tx, secret, Stage.SECOND_FACTOR)
         tx.actor = session.actor.id
-        locked = lockout.locked_sentence(tx, row.person_id)
+        locked = lockout.shut(tx, row.person_id)
         kind = "" if locked else factor.answers(services, tx, row.person_id, code)
         if kind:
             if kind == "recovery":
@@ -150,7 +150,7 @@ def second_factor(services: Services, secret: str, code: str, client: str = "") 
             turned = session_rows.turn(tx, row.id, second_done=True)
             return turned, advance(services, tx, row.id)
         locked = lockout.fail(tx, Door(row.person_id, row.person_id, client or row.client), "second_factor")
-    raise NotAuthenticated(locked or REFUSED_CODE, locked=bool(locked))
+    raise locked.refusal() if locked else NotAuthenticated(REFUSED_CODE, locked=False)
 
 
 def needed(services: Services, tx: Tx, secret: str, *stages: Stage) -> tuple[Any, Session]:
@@ -222,13 +222,13 @@ def unlock(services: Services, secret: str, password: str, client: str = "") -> 
     right = matches(password, row.password_hash)
     with services.store.transaction(f"person:{row.person_id}") as tx:
         now_row, _ = needed(services, tx, secret, Stage.LOCKED)
-        if right and now_row.password_hash == row.password_hash and not lockout.locked_sentence(tx, row.person_id):
+        if right and now_row.password_hash == row.password_hash and not lockout.shut(tx, row.person_id):
             turned = session_rows.turn(tx, row.id, stage=Stage.OPEN.value, locked_at=None)
             lockout.forgive(tx, lockout.name_key(row.person_id))
             tx.audit("session.unlocked", f"person:{row.person_id}", {"session": row.id, "client": client[:64]})
             return turned, session_rows.view(services, tx, session_rows.find_by_id(tx, row.id))
         locked = lockout.fail(tx, Door(row.person_id, row.person_id, client or row.client), "unlock")
-    raise NotAuthenticated(locked or REFUSED_UNLOCK, locked=bool(locked))
+    raise locked.refusal() if locked else NotAuthenticated(REFUSED_UNLOCK, locked=False)
 
 
 def wall_session(services: Services, token: str, client: str = "", agent: str = "") -> tuple[str, Session]:

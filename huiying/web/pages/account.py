@@ -27,6 +27,7 @@ from huiying.web.pages.sign_in import (
     refused,
     secret_of,
     slowly,
+    spoken,
 )
 
 router = APIRouter(include_in_schema=False)
@@ -142,7 +143,7 @@ def enrol_page(request: Request, services: House, wanted: Next = "/") -> Respons
 def _enrol_form(request: Request, services: Services, wanted: str, status: int = 200, fault: str = "") -> Response:
     made = accounts.enrolment(services, secret_of(request))
     grouped = " ".join(made.secret[at : at + 4] for at in range(0, len(made.secret), 4))
-    context = {"wanted": local_path(wanted), "fault": words_of(request)(fault), "typed_secret": grouped}
+    context = {"wanted": local_path(wanted), "fault": fault, "typed_secret": grouped}
     return render(request, "account/enrol.html", status, **context)
 
 
@@ -166,7 +167,7 @@ def enrol(
     try:
         secret, session, codes = accounts.enrol(services, secret_of(request), code)
     except InvalidInput as error:
-        return _enrol_form(request, services, wanted, error.status, error.message)
+        return _enrol_form(request, services, wanted, error.status, spoken(request, error))
     request.state.session = session
     onward = landing(request, session, wanted)
     return keep(request, render(request, "account/recovery.html", codes=codes, onward=onward), secret, session)
@@ -188,7 +189,7 @@ def _password_form(
     request: Request, session: Session, wanted: str, status: int = 200, fault: str = "", field: str = ""
 ) -> Response:
     context = {"asked": session.is_open, "shortest": SHORTEST, "wanted": local_path(wanted), "field": field}
-    return render(request, "account/password.html", status, fault=words_of(request)(fault), **context)
+    return render(request, "account/password.html", status, fault=fault, **context)
 
 
 @router.post("/password", dependencies=[PUBLIC, Guarded])
@@ -209,18 +210,18 @@ def _password(request: Request, services: Services, old: str, new: str, again: s
     if session is None or session.stage not in {Stage.PASSWORD, Stage.OPEN}:
         return elsewhere(session, wanted)
     if new != again:
-        return _password_form(request, session, wanted, 422, _DIFFERENT, "again_password")
+        return _password_form(request, session, wanted, 422, words_of(request)(_DIFFERENT), "again_password")
     try:
         secret, changed = accounts.change_password(
             services, secret_of(request), new, old=old, client=client_of(request)
         )
     except InvalidInput as error:
-        return _password_form(request, session, wanted, error.status, error.message, error.field)
+        return _password_form(request, session, wanted, error.status, spoken(request, error), error.field)
     except NotAuthenticated as error:
         if "locked" not in error.details:
             raise
         status = 429 if error.details["locked"] else error.status
-        return _password_form(request, session, wanted, status, error.message, "old_password")
+        return _password_form(request, session, wanted, status, spoken(request, error), "old_password")
     if not session.is_open:
         return arrive(request, secret, changed, wanted)
     text = words_of(request)("密码已修改,其他设备上的登录已全部退出。")

@@ -122,4 +122,11 @@ def refused(request: Request, template: str, error: HuiyingError, **context: Any
     if isinstance(error, NotAuthenticated) and "locked" not in error.details:
         raise error
     status = 429 if error.details.get("locked") else error.status
-    return shell.render(request, template, status, fault=words_of(request)(error.message), **context)
+    return shell.render(request, template, status, fault=spoken(request, error), **context)
+
+
+def spoken(request: Request, error: HuiyingError) -> str:
+    """A refusal in the language of the page; minutes are set in after the translation."""
+    sentence = error.details.get("sentence")
+    say = words_of(request)
+    return say(str(sentence)) % {"minutes": error.details["minutes"]} if sentence else say(error.message)
