@@ -50,6 +50,8 @@ _SENTENCES = {
     405: _("这个地址不支持这种操作,未作任何改动。请从页面上的按钮操作。"),
     413: _("提交的内容过大,未予处理。请减少内容后重试。"),
 }
+_NOT_DONE = _("请求未被接受,未作任何改动。")
+_REFUSED = _("请求未被接受")
 _LOCKED = _("本席位已锁定,操作未执行。请先解锁。")
 
 
@@ -101,7 +103,7 @@ def _spoken(request: Request, error: Exception) -> Response:
         return _page(request, 422, _("填写内容不正确,未登记。请按下面的提示修改后重新提交。"), fields=found)
     assert isinstance(error, HTTPException)
     status = error.status_code
-    return _page(request, status, _SENTENCES.get(status, _("请求未被接受,未作任何改动。")), headers=error.headers)
+    return _page(request, status, _SENTENCES.get(status, _NOT_DONE), headers=error.headers)
 
 
 def _page(
@@ -120,7 +122,7 @@ def _page(
         request,
         "fault_part.html" if part else "fault.html",
         status,
-        title=say(_TITLES.get(status, _("请求未被接受"))),
+        title=say(_TITLES.get(status, _REFUSED)),
         sentence=say(sentence),
         fields=fields or [],
         typed=shell.typed_by(request),

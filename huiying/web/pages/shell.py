@@ -60,8 +60,15 @@ CSP = (
 FLASH_COOKIE = "hy_flash"
 _FLASH_SECONDS = 120
 _LONGEST_FLASH = 600
-_FOREIGN = "这次提交不是从本系统的页面发出的,操作未执行。请回到值班台,从页面上重新操作。"
-_STALE = "页面已过期(可能重新登录过),操作未执行,填写的内容列在下面。请回到原页面刷新后重新提交。"
+
+
+def _(text: str) -> str:
+    """Mark a text for the catalogue; it is translated where the page is made."""
+    return text
+
+
+_FOREIGN = _("这次提交不是从本系统的页面发出的,操作未执行。请回到值班台,从页面上重新操作。")
+_STALE = _("页面已过期(可能重新登录过),操作未执行,填写的内容列在下面。请回到原页面刷新后重新提交。")
 #: Never written back into a page, whatever goes wrong.
 _SECRET_NAMES = ("password", "code", "csrf", "secret", "token", "recovery")
 
