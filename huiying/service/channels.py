@@ -38,6 +38,31 @@ from notifiers.vetting import vet_addresses
 TEST_SECONDS = 15.0
 INBOX_ID = "inbox"
 
+#: What the settings are called on a form.
+_LABELS = {
+    "access_token": "访问令牌(access_token)",
+    "allow_cidrs": "允许的内网网段",
+    "base_url": "接口地址",
+    "ca_bundle": "根证书文件",
+    "domain": "本机域名",
+    "format": "消息格式",
+    "from": "发件地址",
+    "from_name": "发件人名称",
+    "host": "邮件服务器",
+    "key": "机器人 key",
+    "password": "邮箱密码",
+    "per_minute": "每分钟上限",
+    "per_second": "每秒上限",
+    "port": "端口",
+    "proxy": "代理",
+    "secret": "签名密钥",
+    "secret_previous": "上一个签名密钥",
+    "tls": "加密方式",
+    "token": "机器人 token",
+    "url": "完整地址",
+    "username": "用户名",
+}
+
 #: Settings that certainly carry no secret; everything else is sealed.
 _OPEN_KEYS = frozenset(
     {
@@ -268,6 +293,7 @@ def setting_fields(kind: str) -> list[dict[str, Any]]:
     return [
         {
             "key": option.key,
+            "label": _LABELS.get(option.key, option.key),
             "type": option.type,
             "required": option.required,
             "choices": list(option.choices),
