@@ -219,6 +219,7 @@ def run_web(settings: Settings) -> None:
         timeout_graceful_shutdown=3,
         h11_max_incomplete_event_size=32 * 1024,
     )
+
     class WebServer(uvicorn.Server):
         def handle_exit(self, sig: int, frame: FrameType | None) -> None:
             # A page's live channel never ends by itself: uvicorn would wait for it until its patience is over.
@@ -233,11 +234,13 @@ def run_engine(settings: Settings) -> None:
     from config.logging import configure_logging
     from huiying.service.duties import recurring
     from huiying.service.engine import Engine, calm_collector
+    from huiying.service.running import note_running
     from schedules.ticker import Ticker
 
     configure_logging(settings.log_level)
     services = build(settings, prepare=False)
     calm_collector()
+    note_running(services)
     engine, duties = Engine(services), recurring(services)
     ticker = Ticker(engine.tick, duties=duties, on_step=engine.clock_stepped)
     ends = _end_of_process()

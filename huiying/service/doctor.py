@@ -22,7 +22,7 @@ from huiying.domain.kinds import Audience, ChannelKind, DeliveryState, IncidentS
 from huiying.domain.plan import SHANGHAI
 from huiying.domain.roster import Duty, Roster, Shift, on_duty, unit_chain
 from huiying.now import utc_now
-from huiying.service import health, second_person
+from huiying.service import health, running, second_person
 from huiying.service.rulebook import current_calendar, current_policies
 from huiying.service.scope import parents
 from huiying.service.sealed_columns import count_unreadable
@@ -80,8 +80,8 @@ def examine(services: Services) -> list[Finding]:
                 _stuck,
             ):
                 found += look(tx)
-        found += _processes(services)
-    return found + _public_url(services)
+        return [*found, *_processes(services), *_public_url(services)]
+    return [*found, _judged(services.settings.public_url)]
 
 
 def _ok(name: str, message: str = "正常。") -> Finding:
@@ -406,15 +406,30 @@ def _prefect(services: Services) -> list[Finding]:
 
 
 def _public_url(services: Services) -> list[Finding]:
-    url = services.settings.public_url
+    """The address in the messages of the running product; this shell may know another one, or none."""
+    own = services.settings.public_url
+    with services.store.reading() as tx:
+        live = running.running(tx)
+    url = own if live is None else str(live["public_url"])
+    found = [_judged(url)]
+    if live is not None and url != own:
+        shown = own or "(未设置)"
+        sentence = f"运行中的系统用的是 {url or '(未设置)'},本命令读到的是 {shown};以运行中的为准,重启后才会改变。"
+        found.append(Finding("访问地址设置", Level.NOTE, sentence))
+    return found
+
+
+def _judged(url: str) -> Finding:
     if not url:
-        return [Finding("访问地址", Level.DO, "未设置 HUIYING_PUBLIC_URL:消息中没有签收链接。")]
+        return Finding(
+            "访问地址", Level.DO, "未设置 HUIYING_PUBLIC_URL(或 huiying.toml 中的 public_url):消息中没有签收链接。"
+        )
     parts = urlsplit(url)
     if _is_local(parts.hostname or ""):
-        return [Finding("访问地址", Level.DO, f"{url} 只在本机有效,手机打不开签收链接。")]
+        return Finding("访问地址", Level.DO, f"{url} 只在本机有效,手机打不开签收链接。")
     if parts.scheme != "https":
-        return [Finding("访问地址", Level.NOTE, f"{url} 未加密,签收链接在网络上可被看见;请用 https。")]
-    return [_ok("访问地址", url)]
+        return Finding("访问地址", Level.NOTE, f"{url} 未加密,签收链接在网络上可被看见;请用 https。")
+    return _ok("访问地址", url)
 
 
 def _is_local(host: str) -> bool:

@@ -18,8 +18,8 @@ ADMINISTRATOR_ID = "admin"
 ADMINISTRATOR_NAME = "系统管理员"
 PASSWORD_FILE = "first-password"  # noqa: S105 - a file's name
 _SEEDER = "system:setup"
-#: The console is the last way out: whatever is configured later comes before it.
-_CHANNELS = ((ChannelKind.INBOX, 0), (ChannelKind.CONSOLE, 900))
+#: Kind, rank, in use. The console is there to be switched on for a look; it reaches nobody and would double everything.
+_CHANNELS = ((ChannelKind.INBOX, 0, True), (ChannelKind.CONSOLE, 900, False))
 
 
 def seed(services: Services) -> str | None:
@@ -35,9 +35,9 @@ def seed(services: Services) -> str | None:
         tx.run(t.person.insert().values(**person, created_at=tx.now, active=True))
         role = AccessRole.ADMINISTRATOR.value
         tx.run(t.access.insert().values(person_id=ADMINISTRATOR_ID, role=role, unit_id=UNIT_ID))
-        for kind, rank in _CHANNELS:
+        for kind, rank, enabled in _CHANNELS:
             row = {"id": kind.value, "name": kind.zh, "kind": kind.value, "audience": audience_of(kind).value}
-            tx.run(t.channel.insert().values(**row, rank=rank, enabled=True, settings={}, secrets_sealed={}))
+            tx.run(t.channel.insert().values(**row, rank=rank, enabled=enabled, settings={}, secrets_sealed={}))
         tx.audit("system.seeded", "system", {"unit": UNIT_ID, "administrator": ADMINISTRATOR_ID})
         tokens.keep_password(tx, ADMINISTRATOR_ID, digest)
     return password

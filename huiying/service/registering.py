@@ -42,6 +42,8 @@ from huiying.store.db import Tx
 
 #: Every time fact names its source; where nobody named one it is the word of whoever registered.
 STATED_BY_REGISTRAR = "登记人填报"
+#: 演练. Letters, because a number also stands in addresses, tags and file names.
+DRILL_PREFIX = "YL-"
 
 
 def register(services: Services, actor: Actor, request: RegisterRequest, idempotency_key: str = "") -> dict[str, Any]:
@@ -121,8 +123,7 @@ def transfer_value(transfer: TransferInput) -> dict[str, Any]:
 def _register(tx: Tx, actor: Actor, clean: dict[str, Any]) -> Snapshot:
     _check_units(tx, actor, [clean["unit_id"], *clean["co_units"]])
     check_stated(clean["times"].values(), tx.now)
-    local = tx.now.astimezone(SHANGHAI)
-    no = f"{local.year}-{repo.count_up(tx, f'incident:{local.year}'):04d}"
+    no = _number(tx, drill=clean["drill"])
     row_id = tx.run(
         t.incident.insert()
         .values(
@@ -153,6 +154,14 @@ def _register(tx: Tx, actor: Actor, clean: dict[str, Any]) -> Snapshot:
     # The audit names people and texts by hash only: the row itself is reproduced in the history.
     tx.audit("incident.registered", f"incident:{no}", without_free_text(clean))
     return shot
+
+
+def _number(tx: Tx, *, drill: bool) -> str:
+    """The next number of the year. A drill has its own: it is plain wherever it stands, and the real ones have no gaps."""
+    year = tx.now.astimezone(SHANGHAI).year
+    if drill:
+        return f"{DRILL_PREFIX}{year}-{repo.count_up(tx, f'drill:{year}'):04d}"
+    return f"{year}-{repo.count_up(tx, f'incident:{year}'):04d}"
 
 
 def open_cycle(tx: Tx, row: Any, by: str, clean: dict[str, Any]) -> Snapshot:

@@ -12,11 +12,25 @@ import sqlalchemy as sa
 
 from config.policy_loader import POLICIES_DIRECTORY
 from huiying.domain.errors import BadRulePack, Forbidden, NotFound, Refused
-from huiying.service import channels, dispatch, doctor, drill, first_run, people, policies, roster_admin, rulebook
+from huiying.domain.kinds import Kind
+from huiying.service import (
+    channels,
+    dispatch,
+    doctor,
+    drill,
+    first_run,
+    incidents,
+    people,
+    policies,
+    roster_admin,
+    rulebook,
+)
 from huiying.service.doctor import Level
 from huiying.service.drill_script import read_script
 from huiying.service.held import confirm_dispatch
+from huiying.service.requests import RegisterRequest
 from huiying.service.roster_admin import ShiftInput
+from huiying.service.running import note_running
 from huiying.service.services import Services
 from huiying.store import heartbeats
 from huiying.store import tables as t
@@ -152,6 +166,31 @@ def test_the_address_in_the_messages_must_open_on_a_telephone(
     assert finding.level is level
 
 
+def test_the_address_is_the_running_products_and_not_this_shells(sqlite_store: Store, tmp_path: Path):
+    serving = make_services(sqlite_store, tmp_path, public_url="https://desk.example")
+    note_running(serving)
+    shell = make_services(sqlite_store, tmp_path, public_url="")
+
+    def found() -> dict[str, tuple[Level, str]]:
+        return {one.name: (one.level, one.message) for one in doctor.examine(shell)}
+
+    assert found()["访问地址"][0] is Level.DO  # nobody runs: what this shell says is all there is
+    with sqlite_store.transaction("test") as tx:
+        heartbeats.beat(tx, "test/engine", "b", {"healthy": True})
+    assert found()["访问地址"] == (Level.OK, "https://desk.example")
+    assert found()["访问地址设置"][0] is Level.NOTE
+
+
+def test_a_drills_number_is_plainly_a_drills_and_leaves_no_gap_among_the_real_ones(services: Services):
+    def registered(*, drill: bool) -> str:
+        wanted = RegisterRequest(title="示例", kind=Kind.OPINION, unit_id="office", drill=drill)
+        return str(incidents.register(services, OPERATOR, wanted)["no"])
+
+    assert [registered(drill=drill) for drill in (False, True, True, False)] == [
+        "2025-0001", "YL-2025-0001", "YL-2025-0002", "2025-0002",
+    ]  # fmt: skip
+
+
 # -- a drill -------------------------------------------------------------------------------------------------------
 
 
@@ -264,3 +303,4 @@ def test_an_empty_system_is_seeded_once(store: Store, tmp_path: Path):
     assert [unit["id"] for unit in people.list_units(made, OPERATOR)] == ["main"]
     assert [row["role"] for row in roster_admin.list_access(made, OPERATOR)] == ["administrator"]
     assert [channel["id"] for channel in channels.list_channels(made, OPERATOR)] == ["inbox", "console"]
+    assert [channel["enabled"] for channel in channels.list_channels(made, OPERATOR)] == [True, False]
