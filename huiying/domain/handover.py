@@ -14,7 +14,7 @@ from typing import Any
 
 from huiying.domain.audit import canonical
 from huiying.domain.duration import human_left
-from huiying.domain.kinds import ClockState, Role
+from huiying.domain.kinds import ClockState, Role, Word
 from huiying.domain.plan import SHANGHAI
 
 #: Where nobody has entered the next shift, this much is looked ahead.
@@ -27,6 +27,15 @@ SIGN_WITHIN = timedelta(minutes=30)
 _AHEAD, _EARLY, _SHOWN = timedelta(minutes=30), timedelta(hours=3), timedelta(hours=24)
 #: Shifts whose ends and beginnings lie this close together follow each other.
 _SEAM = timedelta(hours=1)
+
+
+class HandoverState(Word):
+    """The life of a paper."""
+
+    PREPARED = "prepared", "待交班人签字"
+    OFFERED = "offered", "待接班人签字"
+    TAKEN = "taken", "已交接"
+    WITHDRAWN = "withdrawn", "已撤回"
 
 
 @dataclass(frozen=True, slots=True)

@@ -35,7 +35,6 @@ _LONGEST_QUOTE = 40
 _OPEN = [str(state) for state in IncidentState if state.is_open]
 _OPEN_CLOCKS = [str(state) for state in ClockState if state.is_open]
 _SIGNERS = [str(role) for role, granted in GRANTS.items() if Permission.ACKNOWLEDGE in granted]
-STATE_ZH = {"prepared": "待交班人签字", "offered": "待接班人签字", "taken": "已交接", "withdrawn": "已撤回"}
 _H = t.handover.c
 
 
@@ -287,7 +286,7 @@ def _move(tx: Tx, row: Any, before: str, after: str, **values: Any) -> None:
         t.handover.update().where(_H.id == row.id, _H.state == before).values(state=after, **values)
     ).rowcount
     if changed != 1:
-        raise Conflict(f"交接单现为“{STATE_ZH[row.state]}”,不能再做这一步,未作改动。请刷新页面查看。")
+        raise Conflict(f"交接单现为“{paper.HandoverState(row.state).zh}”,不能再做这一步,未作改动。请刷新页面查看。")
 
 
 # -- looking -----------------------------------------------------------------------------------------------------------
@@ -321,7 +320,8 @@ def listing(services: Services, actor: Actor, *, before: int = 0, limit: int = 3
 def pending(services: Services, actor: Actor) -> list[dict[str, Any]]:
     """What the desk reminds of: papers waiting for the actor's signature, own ones not taken yet, missed changes.
 
-    Each item: ``kind`` (sign_in, sign_out, waiting, missing), ``text`` (a Chinese line), ``href`` and ``at``.
+    Each item: ``kind`` (sign_in, sign_out, waiting, missing), ``text`` (a Chinese line), ``href`` and ``at``; what the
+    line is made of stands beside it (``unit``, ``from``, ``to``, ``role_zh``, ``offered``), for the other language.
     """
     if Permission.READ not in actor.permissions:
         return []
@@ -353,15 +353,17 @@ def _reminder(row: Any, actor: Actor, people: dict[str, str], units: dict[str, s
         kind, text = "sign_out", f"交接单({name})已生成,尚未签字交班"
     else:
         kind, text = "waiting", f"已签字交班({name}),等待{people[row.to_person]}签字接班"
-    return {"kind": kind, "text": text, "href": f"/handover/{row.id}", "at": shown(row.at)}
+    parts = {"unit": name, "from": people[row.from_person], "to": people[row.to_person], "role_zh": "", "offered": True}
+    return {"kind": kind, "text": text, "href": f"/handover/{row.id}", "at": shown(row.at), **parts}
 
 
 def _missing(change: paper.Change, people: dict[str, str], units: dict[str, str]) -> dict[str, Any]:
     followers = "、".join(people.get(person, person) for person in change.to_persons)
-    who = f"{people.get(change.from_person, change.from_person)}→{followers}"
+    leaving, unit = people.get(change.from_person, change.from_person), units.get(change.unit_id, change.unit_id)
     word = "尚待接班人签字" if change.offered else "尚未签字"
-    text = f"{units.get(change.unit_id, change.unit_id)} {Role(change.role).zh}交接({who}){word}"
-    return {"kind": "missing", "text": text, "href": "/handover", "at": shown(change.at)}
+    text = f"{unit} {Role(change.role).zh}交接({leaving}→{followers}){word}"
+    parts = {"unit": unit, "from": leaving, "to": followers, "role_zh": Role(change.role).zh, "offered": change.offered}
+    return {"kind": "missing", "text": text, "href": "/handover", "at": shown(change.at), **parts}
 
 
 def _changes(tx: Tx) -> list[paper.Change]:
@@ -413,7 +415,7 @@ def _brief(row: Any, people: dict[str, str], units: dict[str, str]) -> dict[str,
         "to_person": row.to_person,
         "to_name": people.get(row.to_person, row.to_person),
         "state": row.state,
-        "state_zh": STATE_ZH[row.state],
+        "state_zh": paper.HandoverState(row.state).zh,
         "at": shown(row.at),
         "signed_out_at": shown(row.signed_out_at),
         "signed_in_at": shown(row.signed_in_at),

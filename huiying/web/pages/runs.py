@@ -64,7 +64,11 @@ _OUTCOMES = {
     "rate_limited": _("对方限流"),
     "permanent": _("对方拒收"),
 }
-Day = Annotated[date | None, Query()]
+#: Words of the views and of the reader that the template translates.
+SAID = (
+    _("Prefect 流程"), _("直接执行"), _("流程内"), _("待补记"), _("已补记"), _("判定"),
+    _("流程引擎暂时无法访问，运行记录以本系统为准。"), _("未启用流程引擎，运行记录以本系统为准。"),
+)  # fmt: skip
 Word = Annotated[str, Query(max_length=40)]
 After = Annotated[int, Query(ge=0, le=1_000_000)]
 
