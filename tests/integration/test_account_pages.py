@@ -351,6 +351,7 @@ def test_the_picture_is_served_to_its_owner_alone(house, browser, second_browser
     assert "<script" not in picture.text
     assert second_browser.get("/enrol/qr.svg").status_code == 303
     enrol(house, browser)
+    assert browser.get("/enrol").headers["location"] == "/devices"
     assert browser.get("/enrol/qr.svg").status_code == 409, "an authenticator in force is never shown again"
 
 
@@ -361,6 +362,19 @@ def test_a_role_given_meanwhile_asks_for_the_second_factor_at_the_next_request(h
     assert browser.place() == "/devices"
     roster_admin.grant_access(house.services, OPERATOR, "zhang", "approver", "office")
     assert browser.place() == "/enrol"
+
+
+def test_an_administrator_lands_where_there_is_something_to_administer(house, browser):
+    settle(house, browser, "boss")
+    page = enrol(house, browser)
+    assert page
+    house.clock.advance(timedelta(minutes=1))
+    browser.sign_out()
+    browser.sign_in("boss")
+    browser.get("/second")
+    where = browser.post("/second", code=page[0].at(house.clock())).headers["location"]
+    assert where not in {"/", "/inbox"}
+    assert browser.get(where).status_code == 200
 
 
 # -- idle, locked, over ------------------------------------------------------------------------------------------------

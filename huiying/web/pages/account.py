@@ -15,6 +15,7 @@ from huiying.service import accounts, sessions
 from huiying.service.services import Services
 from huiying.service.sessions import Session
 from huiying.web.callers import House, client_of
+from huiying.web.pages.agents import short_agent
 from huiying.web.pages.shell import PUBLIC, Guarded, Viewer, back, render, words_of
 from huiying.web.pages.sign_in import (
     ATTEMPTS,
@@ -137,6 +138,8 @@ def enrol_page(request: Request, services: House, wanted: Next = "/") -> Respons
     session = _own_desk(request)
     if session is None or session.stage not in {Stage.ENROL, Stage.OPEN}:
         return elsewhere(session, wanted)
+    if session.enrolled:
+        return back(request, "/devices")
     return _enrol_form(request, services, wanted)
 
 
@@ -280,7 +283,8 @@ def devices(request: Request, services: House, session: Viewer) -> Response:
     """Where one is signed in, and the way to password and authenticator."""
     _own_desk(request)
     rows = sessions.list_sessions(services, session.actor, session.person_id)
-    return render(request, "account/devices.html", rows=rows)
+    shown = [{**row, "agent": short_agent(row["agent"])} for row in rows]
+    return render(request, "account/devices.html", rows=shown)
 
 
 @router.post("/devices/{session_id}/revoke", dependencies=[Guarded])

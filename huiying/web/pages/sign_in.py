@@ -96,11 +96,12 @@ def arrive(request: Request, secret: str, session: Session, wanted: str) -> Resp
 
 
 def landing(request: Request, session: Session, wanted: str) -> str:
-    """Where one was going; for who may not look at incidents the first page of the menu."""
+    """Where one was going; for who may not look at incidents the first page of the role."""
     path = local_path(wanted)
     if path == "/" and Permission.READ.value not in session.actor.permissions:
-        entries = entries_for(request, session)
-        return entries[0][0].path if entries else "/devices"
+        # The pages that the person's role is for come before those that everybody has.
+        entries = sorted((entry for entry, _ in entries_for(request, session)), key=lambda entry: not entry.permissions)
+        return entries[0].path if entries else "/devices"
     return path
 
 
