@@ -16,12 +16,14 @@ import typer
 
 from huiying.cli import accounts, channels, incidents, operations, roster, rules
 from huiying.cli.session import begin, session
+from huiying.cli.wording import ChineseGroup
 from huiying.domain.errors import HuiyingError
 
 REFUSED, USAGE, INTERRUPTED = 1, 2, 130
 
 app = typer.Typer(
     name="huiying",
+    cls=ChineseGroup,
     help="Huiying 回应:政务舆情与突发事件回应时限系统。本系统不得登记涉密信息。",
     epilog="退出码:0 完成,1 未被允许(原因见标准错误),2 用法不对。各命令都可加 --json。",
     no_args_is_help=True,
@@ -39,8 +41,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
     os.umask(0o077)
     begin()
     given = list(sys.argv[1:] if arguments is None else arguments)
-    if "--help" in given or not given:
-        _speak_chinese()
     try:
         code = _run(given)
     finally:
@@ -166,15 +166,3 @@ _SENTENCES: dict[str, Callable[[Any], str]] = {
     "BadParameter": _bad,
     "NoSuchOption": _no_option,
 }
-
-
-def _speak_chinese() -> None:
-    """The headings of help pages; loaded only for them."""
-    from typer import rich_utils
-
-    rich_utils.OPTIONS_PANEL_TITLE = "选项"
-    rich_utils.ARGUMENTS_PANEL_TITLE = "参数"
-    rich_utils.COMMANDS_PANEL_TITLE = "命令"
-    rich_utils.REQUIRED_LONG_STRING = "[必填]"
-    rich_utils.DEFAULT_STRING = "[默认:{}]"
-    rich_utils.ENVVAR_STRING = "[环境变量:{}]"

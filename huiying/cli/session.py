@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar, cast
 
 import typer
 
+from huiying.cli.wording import ChineseCommand, ChineseGroup
 from huiying.domain.errors import InvalidInput
 
 if TYPE_CHECKING:
@@ -158,14 +159,14 @@ def _with_common_options(function: F) -> F:
 
 def group(text: str) -> typer.Typer:
     """A group of commands."""
-    return typer.Typer(help=text, no_args_is_help=True, add_completion=False, rich_markup_mode="rich")
+    return typer.Typer(cls=ChineseGroup, help=text, no_args_is_help=True, add_completion=False, rich_markup_mode="rich")
 
 
 def command(app: typer.Typer, name: str, **options: Any) -> Callable[[F], F]:
     """Register a command under a name."""
 
     def keep(function: F) -> F:
-        app.command(name, **options)(_with_common_options(function))
+        app.command(name, cls=ChineseCommand, **options)(_with_common_options(function))
         return function
 
     return keep

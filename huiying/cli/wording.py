@@ -1,0 +1,92 @@
+"""The command line's help pages in Chinese throughout: what the library says of its own accord is said in our words."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from functools import cache
+from typing import Any
+
+from typer.core import TyperArgument, TyperCommand, TyperGroup, TyperOption
+
+HELP = "显示本说明后退出。"
+_USAGE = (("Usage: ", "用法:"), ("[OPTIONS]", "[选项]"), ("COMMAND [ARGS]...", "命令 [参数]…"))
+_TYPES = {
+    "str": "文字",
+    "int": "整数",
+    "float": "数字",
+    "int range": "整数",
+    "float range": "数字",
+    "path": "路径",
+    "file": "文件",
+    "directory": "目录",
+    "datetime": "时间",
+}
+_TYPE = re.compile(r"<(list\[)?([a-z ]+?)\]?>")
+
+
+def usage_zh(usage: str) -> str:
+    """The line that shows how a command is called."""
+    for theirs, ours in _USAGE:
+        usage = usage.replace(theirs, ours)
+    return usage
+
+
+def type_zh(label: str) -> str:
+    """What kind of value an option takes; the words of a closed choice are typed as they stand."""
+    return _TYPE.sub(lambda found: f"<{_TYPES.get(found[2], found[2])}>", label)
+
+
+@cache
+def speak_chinese() -> None:
+    """Headings, marks and types of help pages; loaded only where one is shown."""
+    from typer import rich_utils
+
+    rich_utils.OPTIONS_PANEL_TITLE = "选项"
+    rich_utils.ARGUMENTS_PANEL_TITLE = "参数"
+    rich_utils.COMMANDS_PANEL_TITLE = "命令"
+    rich_utils.ERRORS_PANEL_TITLE = "错误"
+    rich_utils.ABORTED_TEXT = "已中断。"
+    rich_utils.RICH_HELP = "查看用法:[blue]{command_path} {help_option}[/]"
+    rich_utils.DEPRECATED_STRING = "(已弃用)"
+    rich_utils.REQUIRED_LONG_STRING = "[必填]"
+    rich_utils.DEFAULT_STRING = "[默认:{}]"
+    rich_utils.ENVVAR_STRING = "[环境变量:{}]"
+    for kind in (TyperOption, TyperArgument):
+        kind.display_type_rich = _in_chinese(kind.display_type_rich)  # type: ignore[method-assign]
+
+
+def _in_chinese(theirs: Callable[[Any, Any], str | None]) -> Callable[[Any, Any], str | None]:
+    def display_type_rich(self: Any, ctx: Any) -> str | None:
+        label = theirs(self, ctx)
+        return None if label in {None, "<bool>"} else type_zh(str(label))  # a switch takes no value
+
+    return display_type_rich
+
+
+class _Chinese:
+    """What commands and groups of commands share."""
+
+    def get_usage(self, ctx: Any) -> str:
+        """How the command is called."""
+        return usage_zh(super().get_usage(ctx))  # type: ignore[misc]
+
+    def get_help_option(self, ctx: Any) -> Any:
+        """``--help`` itself."""
+        option = super().get_help_option(ctx)  # type: ignore[misc]
+        if option is not None:
+            option.help = HELP
+        return option
+
+    def format_help(self, ctx: Any, formatter: Any) -> None:
+        """The whole page."""
+        speak_chinese()
+        super().format_help(ctx, formatter)  # type: ignore[misc]
+
+
+class ChineseCommand(_Chinese, TyperCommand):
+    """A command whose help is Chinese."""
+
+
+class ChineseGroup(_Chinese, TyperGroup):
+    """A group of commands whose help is Chinese."""

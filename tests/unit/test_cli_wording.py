@@ -1,0 +1,52 @@
+"""Help pages are Chinese throughout, on every page there is."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import typer.main
+from typer.testing import CliRunner
+
+from huiying.cli import app
+from huiying.cli.wording import type_zh, usage_zh
+
+_ENGLISH = re.compile(
+    r"Usage|OPTIONS|COMMAND|ARGS|Options|Arguments|Commands|\[default|\[required|\[env var|Show this|"
+    r"<(str|int|float|bool|path|file)\b|\brange\b"
+)
+
+
+def pages(group: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+    """Every command and group of commands, by the words that call it."""
+    yield path
+    for name, found in getattr(group, "commands", {}).items():
+        yield from pages(found, (*path, name))
+
+
+PAGES = list(pages(typer.main.get_command(app)))
+
+
+def test_there_are_pages():
+    assert len(PAGES) > 60
+
+
+@pytest.mark.parametrize("path", PAGES, ids=" ".join)
+def test_no_page_speaks_english(path: tuple[str, ...]):
+    shown = CliRunner().invoke(app, [*path, "--help"], env={"COLUMNS": "200"})
+    assert shown.exit_code == 0
+    assert "用法:" in shown.output
+    assert not _ENGLISH.search(shown.output), _ENGLISH.search(shown.output)
+
+
+def test_a_group_without_a_command_shows_the_same_page():
+    shown = CliRunner().invoke(app, ["incident"])
+    assert "用法:" in shown.output
+    assert not _ENGLISH.search(shown.output)
+
+
+def test_types_and_usage_are_translated_and_choices_stay_as_they_are_typed():
+    assert (type_zh("<int range>"), type_zh("<str>"), type_zh("<open|closed>")) == ("<整数>", "<文字>", "<open|closed>")
+    assert usage_zh("Usage: huiying [OPTIONS] COMMAND [ARGS]...") == "用法:huiying [选项] 命令 [参数]…"
