@@ -26,6 +26,8 @@ from huiying.store.db import Tx
 PAGE = 200
 #: Clocks that count down or have run out and are not answered; what starts later is not on the desk yet.
 ACTIVE = ("running", "breached")
+#: Whom the desk names as on duty today.
+_SHIFT = (Role.SHIFT_LEADER, Role.DUTY_OFFICER)
 _LANES, _LOG_LINES = 40, 8
 #: What the feed tells of clocks; that one started is told by the registration.
 _TOLD = ("breached", "satisfied", "satisfied_late", "reopened", "cancelled", "re_anchored")
@@ -69,7 +71,7 @@ class Line:
     handler: str
     next_at: datetime | None
     next_what: str
-    next_to: str
+    next_to: tuple[str, ...]  # roles
     acked_by: str
     acked_at: datetime | None
 
@@ -85,7 +87,7 @@ class Queue:
     page: int
     pages: int
     rules: list[tuple[str, str]]
-    on_duty: list[str]
+    on_duty: list[tuple[str, str]]  # role and name
     held: str = ""
 
     @property
@@ -118,7 +120,9 @@ def queue(services: Services, actor: Actor, unit_id: str, filters: Filters) -> Q
             page=page,
             pages=pages,
             rules=_rules(tx, base),
-            on_duty=[f"{p['role_zh']} {p['name']}" for p in on_duty(tx) if p["unit"] == unit_id][:4],
+            on_duty=[(p["role_zh"], p["name"]) for p in on_duty(tx) if p["unit"] == unit_id and p["role"] in _SHIFT][
+                :4
+            ],
             held=str(tx.value(sa.select(t.setting.c.value).where(t.setting.c.key == "dispatch_held")) or ""),
         )
 
@@ -256,7 +260,7 @@ def _line(row: Any, now: datetime, names: Mapping[str, str], ack: Any, action: A
         handler="、".join(names.get(unit, unit) for unit in others),
         next_at=action.due_at if action else None,
         next_what=(step_zh(action.step_id) or zh(EventKind, action.kind)) if action else "",
-        next_to="、".join(Role(role).zh for role in action.detail.get("to", [])) if action else "",
+        next_to=tuple(Role(role).zh for role in action.detail.get("to", [])) if action else (),
         acked_by=(ack.name or ack.person_id) if ack else "",
         acked_at=ack.at if ack else None,
     )

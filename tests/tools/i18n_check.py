@@ -18,6 +18,7 @@ from babel.messages.extract import extract_from_dir
 from babel.messages.pofile import read_po
 
 from huiying.domain.kinds import Word
+from huiying.service.queries import _STEPS_ZH
 from huiying.web.pages.words import CATALOGUE
 
 WEB = Path(__file__).resolve().parents[2] / "huiying" / "web"
@@ -43,6 +44,7 @@ def texts() -> dict[str, str]:
 
 
 def _words() -> Iterator[tuple[str, str]]:
+    yield from ((text, "huiying/service/queries.py:steps") for text in _STEPS_ZH.values())
     for name in WORDS:
         module = importlib.import_module(f"huiying.domain.{name}")
         for _, kind in inspect.getmembers(module, inspect.isclass):
