@@ -16,7 +16,7 @@ import typer
 
 from huiying.cli import accounts, channels, incidents, operations, roster, rules
 from huiying.cli.session import begin, session
-from huiying.cli.wording import ChineseGroup
+from huiying.cli.wording import ChineseGroup, option_of
 from huiying.domain.errors import HuiyingError
 
 REFUSED, USAGE, INTERRUPTED = 1, 2, 130
@@ -80,12 +80,13 @@ def _broken(error: Exception) -> int:
 
 
 def _refuse(error: HuiyingError) -> int:
-    field = getattr(error, "field", "")
-    print(f"{f'{field}:' if field else ''}{error.message}".encode("utf-8", "replace").decode(), file=sys.stderr)
+    field = str(getattr(error, "field", ""))
+    option = option_of(field)
+    print(f"{f'{option}:' if option else ''}{error.message}".encode("utf-8", "replace").decode(), file=sys.stderr)
     for line in _listed(error.details):
         print(f"  {line}", file=sys.stderr)
     if session.json:
-        body = {"code": error.code, "message": error.message, "field": str(field), "details": error.details}
+        body = {"code": error.code, "message": error.message, "field": field, "details": error.details}
         print(json.dumps({"error": body}, ensure_ascii=False, indent=2, default=str))
     return REFUSED
 

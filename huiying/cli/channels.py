@@ -32,7 +32,7 @@ _COLUMNS: tuple[show.Column, ...] = (
     ("渠道", lambda row: row["id"]),
     ("名称", lambda row: row["name"]),
     ("种类", lambda row: row["kind_zh"]),
-    ("类别", lambda row: row["audience"]),
+    ("类别", lambda row: row["audience_zh"]),
     ("单位", lambda row: row["unit_id"] or "全部"),
     ("优先级", lambda row: row["rank"]),
     ("启用", lambda row: row["enabled"]),

@@ -170,13 +170,15 @@ def show_one(
     no: No,
     runs: Annotated[bool, typer.Option("--runs", help="运行记录:任务、重试、送达。")] = False,
     timeline: Annotated[bool, typer.Option("--timeline", help="时间线:已发生的和将要发生的。")] = False,
+    everything: Annotated[bool, typer.Option("--all", help="与 --runs 同用:连同已失效的步骤。")] = False,
 ) -> None:
     """一个事项的全貌、运行记录或时间线。"""
     from huiying.service import queries
 
     if runs:
         queries.view_incident(session.services, no, _reader())
-        session.answer(queries.runs(session.services, no, actor=session.actor), show.runs)
+        found = queries.runs(session.services, no, actor=session.actor)
+        session.answer(found, show.runs if everything else show.told_runs)
     elif timeline:
         session.answer(queries.timeline(session.services, no, _reader()), show.timeline)
     else:

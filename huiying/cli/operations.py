@@ -305,8 +305,9 @@ def audit_list(
     after: Annotated[int, typer.Option("--after", min=0, help="从第几条之后。")] = 0,
     subject: Annotated[str, typer.Option("--subject", help="如 incident:2026-0001。")] = "",
     limit: Annotated[int, typer.Option("--limit", min=1, max=1000)] = 50,
+    oldest_first: Annotated[bool, typer.Option("--oldest-first", help="旧的在前。")] = False,
 ) -> None:
-    """查看审计记录。"""
+    """查看审计记录,新的在前。"""
     import json
 
     from huiying.service.audit_view import entries
@@ -319,7 +320,9 @@ def audit_list(
         ("对象", lambda row: row["subject"]),
         ("内容", lambda row: json.dumps(row["payload"], ensure_ascii=False)),
     )
-    answer = entries(session.services, session.actor, after=after, subject=subject, limit=limit)
+    answer = entries(
+        session.services, session.actor, after=after, subject=subject, limit=limit, newest_first=not oldest_first
+    )
     session.answer(answer, lambda data: show.table("", columns, data["entries"]))
 
 

@@ -151,7 +151,7 @@ def _shown_person(data: dict[str, Any]) -> None:
     show.table("", _PERSON_COLUMNS, [data])
     for name, key in (("职责", "duties"), ("权限", "access")):
         if data.get(key):
-            show.line(f"{name}:{'、'.join(held['role'] + '@' + held['unit_id'] for held in data[key])}")
+            show.line(f"{name}:{'、'.join(held['role_zh'] + '@' + held['unit_id'] for held in data[key])}")
     if data.get("password"):
         _shown_password(data)
 
@@ -219,8 +219,7 @@ def person_password(person_id: PersonId) -> None:
 
 _HOLDING_COLUMNS: tuple[show.Column, ...] = (
     ("单位", lambda row: row["unit_id"]),
-    ("", lambda row: row["role_zh"]),
-    ("", lambda row: row["role"]),
+    ("职责或权限", lambda row: row["role_zh"]),
     ("人员", lambda row: row["person_id"]),
     ("姓名", lambda row: row.get("person_name", "")),
 )

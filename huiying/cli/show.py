@@ -247,12 +247,13 @@ def _reminders(clock: Mapping[str, Any]) -> None:
     table(f"{clock['name']} 的提醒", columns, clock["reminders"])
 
 
-def runs(answer: Mapping[str, Any]) -> None:
-    """Runs with their deliveries."""
-    if not answer["runs"]:
+def runs(answer: Mapping[str, Any], *, everything: bool = True) -> None:
+    """Runs with their deliveries; steps that had become needless only where everything is asked for."""
+    told = [run for run in answer["runs"] if everything or run["state"] != "superseded" or run["deliveries"]]
+    if not told:
         line("还没有运行记录。")
-    for run in answer["runs"]:
-        head = f"{at(run['due_at'])} {run['event_zh']} {run['clock']} {run['step']}".rstrip()
+    for run in told:
+        head = f"{at(run['due_at'])} {run['event_zh']} {run['clock']} {run['step_zh']}".rstrip()
         line(f"{head}|{run['state_zh']}|{run['mode_zh']} {run['history_zh']}|重试 {run['retries']}", "bold")
         for task in run["tasks"]:
             line(f"    {_task(task)}")
@@ -263,6 +264,14 @@ def runs(answer: Mapping[str, Any]) -> None:
                 f"    {delivery['notice_no']} {who} {delivery['channel_name']} {delivery['state_zh']}{reason}"
                 f",尝试 {len(delivery['attempts'])} 次"
             )
+
+
+def told_runs(answer: Mapping[str, Any]) -> None:
+    """Runs without those that had become needless, and how many those were."""
+    runs(answer, everything=False)
+    hidden = sum(1 for run in answer["runs"] if run["state"] == "superseded" and not run["deliveries"])
+    if hidden:
+        line(f"另有 {hidden} 项已失效的步骤未列出(--all 列出全部)。", "dim")
 
 
 def _task(task: Mapping[str, Any]) -> str:

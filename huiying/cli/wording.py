@@ -24,6 +24,43 @@ _TYPES = {
 }
 _TYPE = re.compile(r"<(list\[)?([a-z ]+?)\]?>")
 
+#: Where the command line calls a field of the API otherwise than by its name with hyphens.
+_OPTIONS = {
+    "co_units": "--co-unit",
+    "code": "",
+    "content_kind": "--content",
+    "days": "--days",
+    "due_at": "--due",
+    "ends_at": "--to",
+    "file": "",
+    "folder": "",
+    "id": "",
+    "parent_id": "--parent",
+    "path": "",
+    "person_id": "--person",
+    "published_at": "--at",
+    "received_at": "--notice-received",
+    "region_code": "--region",
+    "scopes": "--scope",
+    "starts_at": "--from",
+    "times": "--source-of",
+    "unit_id": "--unit",
+    "add": "--add",
+    **{f"{name}_at": f"--{name}" for name in ("occurred", "captured", "detected", "notified", "registered")},
+    "first_exposed_at": "--exposed",
+}
+
+
+def option_of(field: str) -> str:
+    """What an officer typed for a field that was refused; empty where it has no option (an argument, a file)."""
+    if not field or not field.replace("_", "").replace("-", "").replace(".", "").isascii():
+        return ""
+    if field.startswith("settings."):
+        return f"--set {field.removeprefix('settings.')}"
+    if field in _OPTIONS:
+        return _OPTIONS[field]
+    return f"--{field.replace('_', '-')}" if field.islower() and "." not in field else field
+
 
 def usage_zh(usage: str) -> str:
     """The line that shows how a command is called."""

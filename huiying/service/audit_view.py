@@ -20,11 +20,23 @@ from huiying.store.db import Tx
 MOST_ROWS = 1000
 
 
-def entries(services: Services, actor: Actor, *, after: int = 0, subject: str = "", limit: int = 200) -> dict[str, Any]:
-    """Entries in the order of the chain, from ``after`` on; ``subject`` such as incident:2026-0001."""
+def entries(
+    services: Services,
+    actor: Actor,
+    *,
+    after: int = 0,
+    subject: str = "",
+    limit: int = 200,
+    newest_first: bool = False,
+) -> dict[str, Any]:
+    """Entries in the order of the chain, from ``after`` on; ``subject`` such as incident:2026-0001.
+
+    ``newest_first`` turns the order round: the last entries are given, of those after ``after``.
+    """
     actor.require(Permission.AUDIT)
     table = t.audit
-    statement = sa.select(table).where(table.c.seq > after).order_by(table.c.seq).limit(min(limit, MOST_ROWS) + 1)
+    order = table.c.seq.desc() if newest_first else table.c.seq
+    statement = sa.select(table).where(table.c.seq > after).order_by(order).limit(min(limit, MOST_ROWS) + 1)
     if subject:
         statement = statement.where(table.c.subject == subject)
     with services.store.reading() as tx:
@@ -34,7 +46,7 @@ def entries(services: Services, actor: Actor, *, after: int = 0, subject: str = 
     return {
         "head": {"count": head.seq, "hash": head.hash} if head else {"count": 0, "hash": ""},
         "entries": [_view(row) for row in page],
-        "next": page[-1].seq if len(rows) > len(page) else None,
+        "next": page[-1].seq if len(rows) > len(page) and not newest_first else None,
     }
 
 

@@ -264,6 +264,7 @@ def _view(services: Services, row: Mapping[str, Any]) -> dict[str, Any]:
         "kind": kind.value,
         "kind_zh": kind.zh,
         "audience": row["audience"],
+        "audience_zh": Audience(row["audience"]).zh,
         "unit_id": row["unit_id"],
         "rank": row["rank"],
         "enabled": bool(row["enabled"]),

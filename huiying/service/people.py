@@ -14,8 +14,9 @@ import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError
 
 from config.sealed import CannotOpen
-from huiying.domain.access import Permission
+from huiying.domain.access import AccessRole, Permission
 from huiying.domain.errors import Conflict, InvalidInput, NotFound, Refused
+from huiying.domain.kinds import Role
 from huiying.domain.masking import mask_email, mask_phone
 from huiying.domain.roster import UNASSIGNED, unit_chain
 from huiying.domain.text import identifier, line
@@ -249,8 +250,8 @@ def show_person(services: Services, actor: Actor, person_id: str, *, reveal: boo
             tx.audit("person.revealed", f"person:{person_id}", {"people": [person_id]})
     return {
         **_person_view(services, row._asdict(), reveal=reveal),
-        "duties": [{"role": duty.role, "unit_id": duty.unit_id} for duty in duties],
-        "access": [{"role": held.role, "unit_id": held.unit_id} for held in roles],
+        "duties": [{"role": d.role, "role_zh": Role(d.role).zh, "unit_id": d.unit_id} for d in duties],
+        "access": [{"role": a.role, "role_zh": AccessRole(a.role).zh, "unit_id": a.unit_id} for a in roles],
     }
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from datetime import date, datetime, timedelta
 from typing import Any
 
@@ -18,6 +18,7 @@ from huiying.domain.kinds import (
     ClockState,
     DeliveryState,
     EventKind,
+    IncidentState,
     Kind,
     LimitStatus,
     Role,
@@ -195,6 +196,8 @@ def incident_list(
     """
     table = t.incident
     statement = sa.select(table).order_by(table.c.id.desc()).limit(min(limit, MOST_ROWS) + 1)
+    _check_word("state", state, ("open", *map(str, IncidentState)), "事项状态")
+    _check_word("kind", kind, tuple(map(str, Kind)), "事项种类")
     if state == "open":
         statement = statement.where(table.c.state.in_(OPEN_INCIDENTS))
     elif state:
@@ -223,6 +226,11 @@ def incident_list(
         "incidents": [brief_view(row, names) for row in page],
         "next": page[-1].no if len(rows) > len(page) else None,
     }
+
+
+def _check_word(field: str, given: str, allowed: Sequence[str], what: str) -> None:
+    if given and given not in allowed:
+        raise InvalidInput(field, f"没有「{given[:40]}」这种{what}。可用:{'、'.join(allowed)}。")
 
 
 def clocks(
@@ -385,6 +393,7 @@ def _run_view(row: Any, deliveries: list[dict[str, Any]]) -> dict[str, Any]:
         "clock": row.clock_name or "",
         "rule": row.rule_id or "",
         "step": row.step_id,
+        "step_zh": step_zh(row.step_id),
         "repetition": row.repetition,
         "due_at": shown(row.due_at),
         "started_at": shown(row.claimed_at),

@@ -219,6 +219,20 @@ def test_the_main_path_from_registering_to_a_second_persons_word(installed: Inst
     assert installed.json("request", "approve", request, token=wang)["state"] == "voided"
 
 
+def test_lists_refuse_unknown_words_and_show_what_is_told_first(installed: Installation):
+    refusal = installed.refused("incident", "list", "--state", "zzz")
+    assert "--state:没有「zzz」这种事项状态。可用:open、registered" in refusal
+    assert "--kind" in installed.refused("incident", "list", "--kind", "zzz")
+    newest = [row["seq"] for row in installed.json("audit", "list", "--limit", "3")["entries"]]
+    oldest = [row["seq"] for row in installed.json("audit", "list", "--limit", "3", "--oldest-first")["entries"]]
+    assert newest == sorted(newest, reverse=True)
+    assert oldest == [1, 2, 3]
+    shown = installed.call("person", "show", "zhang").stdout
+    assert "值班员@" in shown
+    assert "duty_officer" not in shown
+    assert "duty_officer" not in installed.call("duty", "list").stdout
+
+
 def test_a_refusal_is_a_sentence_on_standard_error_and_json_where_asked(installed: Installation):
     done = installed.call("incident", "show", "2099-0001", "--json")
     assert done.returncode == 1
@@ -262,7 +276,7 @@ def test_shifts_are_imported_whole_or_not_at_all(installed: Installation, tmp_pa
 
 def test_a_channel_is_set_up_tried_and_tells_no_secret(installed: Installation):
     refusal = installed.refused("channel", "add", "hook", "--kind", "webhook", "--set", "url=http://127.0.0.1/x")
-    assert "settings." in refusal
+    assert refusal.startswith("--set secret:")
     metadata = ("--set", "url=https://169.254.169.254/latest", "--set", f"secret={SECRET}")
     assert "元数据" in installed.refused("channel", "add", "hook", "--kind", "webhook", *metadata)
     installed.json(

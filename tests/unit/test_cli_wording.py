@@ -11,7 +11,7 @@ import typer.main
 from typer.testing import CliRunner
 
 from huiying.cli import app
-from huiying.cli.wording import type_zh, usage_zh
+from huiying.cli.wording import option_of, type_zh, usage_zh
 
 _ENGLISH = re.compile(
     r"Usage|OPTIONS|COMMAND|ARGS|Options|Arguments|Commands|\[default|\[required|\[env var|Show this|"
@@ -45,6 +45,17 @@ def test_a_group_without_a_command_shows_the_same_page():
     shown = CliRunner().invoke(app, ["incident"])
     assert "用法:" in shown.output
     assert not _ENGLISH.search(shown.output)
+
+
+@pytest.mark.parametrize(
+    ("field", "option"),
+    [
+        ("unit_id", "--unit"), ("first_exposed_at", "--exposed"), ("notice_title", "--notice-title"),
+        ("settings.url", "--set url"), ("id", ""), ("", ""), ("state", "--state"),
+    ],
+)  # fmt: skip
+def test_a_refusal_names_what_was_typed(field: str, option: str):
+    assert option_of(field) == option
 
 
 def test_types_and_usage_are_translated_and_choices_stay_as_they_are_typed():
