@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
@@ -9,13 +10,13 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from playwright.sync_api import Browser, Page, Playwright
+from playwright.sync_api import Browser, Page, Playwright, ViewportSize
 
 from tests.browser.stage import Stage
 
-DESK = {"width": 1600, "height": 900}
-WALL = {"width": 1920, "height": 1080}
-PHONE = {"width": 390, "height": 844}
+DESK: ViewportSize = {"width": 1600, "height": 900}
+WALL: ViewportSize = {"width": 1920, "height": 1080}
+PHONE: ViewportSize = {"width": 390, "height": 844}
 OLD_ENGINE = ["--no-sandbox", "--headless", "--single-process", "--no-zygote", "--disable-gpu"]
 _RULES = ["wcag2a", "wcag2aa", "wcag21aa", "wcag22aa"]
 _SIGNED_IN = "form[action='/logout']"
@@ -25,7 +26,11 @@ _SECONDS = 1000
 @contextmanager
 def modern(playwright: Playwright, path: Path) -> Iterator[Browser]:
     """Today's Chromium."""
-    browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox", "--disable-lcd-text", "--font-render-hinting=none"], timeout=60 * _SECONDS)
+    browser = playwright.chromium.launch(
+        executable_path=path,
+        args=["--no-sandbox", "--disable-lcd-text", "--font-render-hinting=none"],
+        timeout=60 * _SECONDS,
+    )
     yield browser
     browser.close()
 
@@ -47,6 +52,14 @@ def sign_in(page: Page, stage: Stage, person_id: str) -> None:
     page.fill("input[name='password']", stage.password(person_id))
     page.press("input[name='password']", "Enter")
     page.wait_for_selector(_SIGNED_IN, state="attached", timeout=30 * _SECONDS)
+
+
+def until(page: Page, condition: str, arg: Any = None, seconds: float = 20) -> None:
+    """Wait until an expression or function is true; asked from outside, since our pages allow no ``eval``."""
+    end = time.monotonic() + seconds
+    while not page.evaluate(condition, arg):
+        assert time.monotonic() < end, f"never came true: {condition}"
+        page.wait_for_timeout(40)
 
 
 def switch_language(page: Page, language: str) -> None:

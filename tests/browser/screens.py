@@ -7,6 +7,8 @@ from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
+from playwright.sync_api import ViewportSize
+
 from tests.browser.browsers import DESK, PHONE, WALL
 
 
@@ -20,7 +22,7 @@ class Screen:
     name: str
     path: str
     role: str = "duty"
-    sizes: tuple[tuple[str, dict[str, int]], ...] = (("desk", DESK), ("phone", PHONE))
+    sizes: tuple[tuple[str, ViewportSize], ...] = (("desk", DESK), ("phone", PHONE))
     english_picture: bool = False
 
 

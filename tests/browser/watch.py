@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from urllib.parse import urlsplit
 
-from playwright.sync_api import BrowserContext, ConsoleMessage, Request, Response
+from playwright.sync_api import BrowserContext, ConsoleMessage, Request
 
 _REPORT_CSP = """
 document.addEventListener("securitypolicyviolation", function (event) {
@@ -21,13 +21,11 @@ class Watch:
         self._origin = urlsplit(origin).netloc
         self._allowed: list[re.Pattern[str]] = []
         self.findings: list[str] = []
-        self.responses: list[Response] = []
         context.add_init_script(_REPORT_CSP)
         context.on("console", self._console)
         context.on("weberror", lambda error: self._found(f"script error: {error.error}"))
         context.on("requestfailed", self._failed)
         context.on("request", self._asked)
-        context.on("response", self.responses.append)
 
     def allow(self, pattern: str) -> None:
         """What a test provokes on purpose."""

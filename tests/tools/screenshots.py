@@ -106,7 +106,7 @@ def _take(context: BrowserContext, url: str, screen: Screen, language: str, albu
         page.close()
         return
     for name, size in screen.sizes if language == "zh" else screen.sizes[:1]:
-        page.set_viewport_size(size)  # type: ignore[arg-type]
+        page.set_viewport_size(size)
         page.evaluate("document.fonts.ready.then(() => new Promise(requestAnimationFrame))")
         album.take(page, f"{screen.name}-{name}" + ("" if language == "zh" else "-en"))
     page.close()
