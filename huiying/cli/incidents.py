@@ -50,7 +50,7 @@ def _times(
 def register(
     title: Annotated[str, typer.Option("--title", help="标题(内部使用,不外发),最多 200 字。")],
     kind: Annotated[Kind, typer.Option("--kind", help="emergency 突发事件,opinion 一般政务舆情。")],
-    unit: Annotated[str, typer.Option("--unit", help="主办单位编号。")] = "",
+    unit: Annotated[str, typer.Option("--unit", help="主办单位编号;只有一个单位(或一个最上级)时可不写。")] = "",
     severity: Annotated[Severity | None, typer.Option("--severity", help="级别,仅突发事件;可暂不填。")] = None,
     criterion: Annotated[str, typer.Option("--criterion", help="定级依据。")] = "",
     occurred: Annotated[str | None, typer.Option("--occurred", metavar="时间", help="事发时间。")] = None,
@@ -95,7 +95,7 @@ def register(
     wanted = RegisterRequest(
         title=title,
         kind=kind,
-        unit_id=unit or _only_unit(),
+        unit_id=unit,
         severity=severity,
         criterion=criterion,
         times=_times(stated, pairs("source-of", source_of or ()), list(estimated or ())),
@@ -112,17 +112,6 @@ def register(
     view = incidents.register(session.services, session.actor, wanted, key)
     session.say(f"已登记:{view['no']}")
     session.answer(view, show.incident)
-
-
-def _only_unit() -> str:
-    """The unit nobody has to name: the only one, or the one at the top."""
-    from huiying.service.people import list_units
-
-    units = [unit for unit in list_units(session.services, session.actor) if unit["active"]]
-    tops = [unit for unit in units if not unit["parent_id"]]
-    if len(tops) != 1:
-        raise InvalidInput("unit", "请用 --unit 写明主办单位编号(huiying unit list 可查)。")
-    return str(tops[0]["id"])
 
 
 def _transfer(notice_no: str, received: str | None, due: str | None, from_org: str) -> Any:

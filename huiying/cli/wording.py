@@ -26,6 +26,7 @@ _TYPE = re.compile(r"<(list\[)?([a-z ]+?)\]?>")
 
 #: Where the command line calls a field of the API otherwise than by its name with hyphens.
 _OPTIONS = {
+    "clock_key": "--clock",
     "co_units": "--co-unit",
     "code": "",
     "content_kind": "--content",
@@ -43,6 +44,7 @@ _OPTIONS = {
     "region_code": "--region",
     "scopes": "--scope",
     "starts_at": "--from",
+    "step_id": "--step",
     "times": "--source-of",
     "unit_id": "--unit",
     "add": "--add",

@@ -28,6 +28,7 @@ from huiying.service.actor import Actor
 from huiying.service.changes import DESK, in_scope, keep_request, open_clock_ids, without_free_text
 from huiying.service.clockwork import Snapshot, refresh
 from huiying.service.idempotency import recall, remember, request_hash
+from huiying.service.people import list_units
 from huiying.service.requests import (
     RegisterRequest,
     TimeInput,
@@ -54,7 +55,8 @@ def register(services: Services, actor: Actor, request: RegisterRequest, idempot
     """
     actor.require("register")
     # In a demo nothing is real: what somebody registers there never leaves the house either.
-    clean = _clean(replace(request, drill=request.drill or services.settings.demo))
+    unit_id = request.unit_id or only_unit(services, actor)
+    clean = _clean(replace(request, unit_id=unit_id, drill=request.drill or services.settings.demo))
     digest = request_hash(clean)
     with services.store.transaction(actor.id, crash="register") as tx:
         known = recall(tx, actor.id, idempotency_key, digest)
@@ -63,6 +65,16 @@ def register(services: Services, actor: Actor, request: RegisterRequest, idempot
         shot = _register(tx, actor, clean)
         remember(tx, actor.id, idempotency_key, {"no": shot.row.no})
         return incident_view(tx, shot.row.no, shot)
+
+
+def only_unit(services: Services, actor: Actor) -> str:
+    """The unit nobody has to name: the only one that the actor sees, or the one at its top."""
+    units = [unit for unit in list_units(services, actor) if unit["active"]]
+    seen = {unit["id"] for unit in units}
+    tops = [unit for unit in units if unit["parent_id"] not in seen]
+    if len(tops) != 1:
+        raise InvalidInput("unit_id", "请写明主办单位编号(huiying unit list 可查)。内容未登记。")
+    return str(tops[0]["id"])
 
 
 def _clean(request: RegisterRequest) -> dict[str, Any]:

@@ -81,11 +81,11 @@ class TransferBody(Body):
 
 
 class RegisterBody(Body):
-    """A new incident. ``severity`` only for emergencies, and possibly not yet."""
+    """A new incident. ``severity`` only for emergencies, and possibly not yet; no ``unit_id``: the only office there is."""
 
     title: str = Field(max_length=TITLE_LIMIT)
     kind: Kind
-    unit_id: _Id
+    unit_id: _Id = ""
     severity: Severity | None = None
     criterion: str = ""
     times: dict[TimeKind, TimeBody] = Field(default_factory=dict)

@@ -35,6 +35,12 @@ def caller(services: House, given: Annotated[HTTPAuthorizationCredentials | None
     return tokens.authenticate(services, given.credentials)
 
 
+def bearer_of(request: Request) -> str:
+    """The token as it stands in a request's header; empty where there is none."""
+    scheme, _, token = request.headers.get("authorization", "").partition(" ")
+    return token.strip() if scheme.lower() == "bearer" else ""
+
+
 Caller = Annotated[Actor, Depends(caller)]
 
 

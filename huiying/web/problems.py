@@ -10,9 +10,11 @@ from fastapi import FastAPI, Request
 from fastapi.encoders import jsonable_encoder
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
+from fastapi.security import HTTPAuthorizationCredentials
 from starlette.exceptions import HTTPException
 
 from huiying.domain.errors import HuiyingError, InvalidInput, NotAuthenticated
+from huiying.web.callers import bearer_of, caller
 
 MEDIA_TYPE = "application/problem+json"
 
@@ -32,6 +34,8 @@ _TITLES = {
     "method_not_allowed": "不支持这种请求方法",
     "internal": "系统内部出错",
 }
+#: Where nobody has a token yet.
+_OPEN_TO_ALL = frozenset({"/api/v1/tokens/exchange"})
 _RETRY_AFTER = {429: "60", 503: "5"}
 _BY_STATUS = {
     400: ("bad_request", "请求无法读取,请检查格式。"),
@@ -116,13 +120,25 @@ def _safe(details: Mapping[str, object]) -> dict[str, Any]:
     return {clean(key): value for key, value in details.items() if key not in taken}
 
 
-def _invalid(_request: Request, error: Exception) -> JSONResponse:
+def _invalid(request: Request, error: Exception) -> JSONResponse:
     if not isinstance(error, RequestValidationError):
         raise error
+    try:
+        _know_caller(request)
+    except NotAuthenticated as unknown:
+        return _refusal(request, unknown)
     found = [{"field": field, "message": message} for field, message in sentences_of(error)]
     first = found[0] if found else {"field": "", "message": "填写内容不正确。"}
     named = f"{first['field']}:{first['message']}" if first["field"] else first["message"]
     return problem(422, "invalid_input", f"{named}内容未登记。", field=first["field"], errors=found)
+
+
+def _know_caller(request: Request) -> None:
+    """Who may not come in is not told what is wrong with what they brought: broken JSON is found before any token is."""
+    path = request.url.path
+    if path.startswith("/api/") and path not in _OPEN_TO_ALL:
+        given = HTTPAuthorizationCredentials(scheme="Bearer", credentials=bearer_of(request))
+        caller(request.app.state.services, given)
 
 
 def sentences_of(error: RequestValidationError) -> list[tuple[str, str]]:

@@ -20,7 +20,10 @@ from starlette.testclient import TestClient
 
 from config.settings import load_settings
 from huiying import bootstrap
-from huiying.service import people, roster_admin, tokens
+from huiying.domain.errors import InvalidInput
+from huiying.domain.kinds import Kind
+from huiying.service import incidents, people, roster_admin, tokens
+from huiying.service.requests import RegisterRequest
 from huiying.store import heartbeats
 from huiying.store import tables as t
 from huiying.web.app import create_app
@@ -296,6 +299,43 @@ def test_without_a_valid_token_nothing_is_shown(lent: TestClient, authorization:
         response = lent.get(f"/api/v1{path}", headers=headers)
         assert response.status_code == 401, path
         assert response.headers["www-authenticate"].startswith("Bearer")
+
+
+@pytest.mark.parametrize("body", ["{", '{"nonsense": 1}', '{"title": 5}', "[]"])
+@pytest.mark.parametrize("authorization", ["", "Bearer hy_wrong"])
+def test_whoever_may_not_come_in_is_not_told_what_is_wrong_with_their_request(
+    lent: TestClient, lent_house: House, body: str, authorization: str
+):
+    headers = {"Content-Type": "application/json", **({"Authorization": authorization} if authorization else {})}
+    assert lent.post(INCIDENTS, content=body, headers=headers).status_code == 401
+    assert lent.get("/api/v1/clocks?limit=0", headers=headers).status_code == 401
+    known = {**lent_house.bearer("zhang"), "Content-Type": "application/json"}
+    assert lent.post(INCIDENTS, content=body, headers=known).status_code == 422
+    assert lent.post("/api/v1/tokens/exchange", content=body, headers=headers).status_code == 422
+
+
+def test_the_unit_may_be_left_out_where_there_is_only_one_at_the_top(client: TestClient, house: House):
+    body = {key: value for key, value in incident().items() if key != "unit_id"}
+    made = client.post(INCIDENTS, json=body, headers=house.bearer("zhang"))
+    assert (made.status_code, made.json()["unit"]["id"]) == (201, "office")
+    people.add_unit(house.services, OPERATOR, "second", name="示例县政务公开办")
+    again = client.post(INCIDENTS, json=body, headers=house.bearer("zhang"))
+    assert again.json()["unit"]["id"] == "office"  # the only one that this account covers
+    with pytest.raises(InvalidInput) as refused:
+        incidents.register(house.services, OPERATOR, RegisterRequest("示例", Kind.OPINION, ""))
+    assert refused.value.field == "unit_id"
+
+
+def test_a_request_is_shown_and_withdrawn_over_http(client: TestClient, house: House):
+    no = register(client, house).json()["no"]
+    asked = client.post(f"{INCIDENTS}/{no}/void", json={"reason": "误报"}, headers=house.bearer("zhang"))
+    number = asked.json()["request_id"]
+    shown = client.get(f"/api/v1/requests/{number}", headers=house.bearer("zhang")).json()
+    assert (shown["words"], shown["command_zh"]) == ("误报", "误报撤销")
+    withdraw = f"/api/v1/requests/{number}/withdraw"
+    assert client.post(withdraw, json={}, headers=house.bearer("wang")).status_code == 403
+    assert client.post(withdraw, json={"note": "看错"}, headers=house.bearer("zhang")).json()["state"] == "withdrawn"
+    assert client.get("/api/v1/requests", headers=house.bearer("zhang")).json()["requests"] == []
 
 
 def test_the_administrator_sees_no_content_and_the_auditor_changes_none(client: TestClient, house: House):
