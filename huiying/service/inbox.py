@@ -89,7 +89,7 @@ def _view(row: Any, about: Any | None, acked_at: Any | None) -> dict[str, Any]:
         "id": row.id,
         "notice_no": row.notice_no,
         "subject": row.subject,
-        "text": _ACK_LINE.sub("", row.text).strip(),
+        "text": _body(row),
         "created_at": shown(row.created_at),
         "read_at": shown(row.read_at),
         "drill": row.drill,
@@ -100,6 +100,17 @@ def _view(row: Any, about: Any | None, acked_at: Any | None) -> dict[str, Any]:
         "asks": kind in _ASKING and acked_at is None,
         "acked_at": shown(acked_at),
     }
+
+
+def _body(row: Any) -> str:
+    """The text without what the page shows beside it: the phone's link, the first line's subject, the number."""
+    text = _ACK_LINE.sub("", row.text).strip()
+    lines = text.splitlines()
+    if lines and lines[0].strip() and lines[0].strip() in row.subject:
+        lines = lines[1:]
+    if lines and lines[-1].startswith(f"通知号 {row.notice_no}"):
+        lines = lines[:-1]
+    return "\n".join(lines).strip() or text
 
 
 def mark_read(services: Services, actor: Actor, notice_no: str = "") -> int:

@@ -54,8 +54,10 @@ class Refusing:
 
 
 @pytest.fixture
-def house(house_template: Path, tmp_path: Path) -> Iterator[House]:
-    made = open_house(house_template, tmp_path / "house", Refusing(), prefect_enabled=False)
+def house(request: pytest.FixtureRequest, house_template: Path, tmp_path: Path) -> Iterator[House]:
+    made = open_house(
+        house_template, tmp_path / "house", Refusing(), prefect_enabled=request.node.name.startswith("test_prefect")
+    )
     yield made
     made.services.store.close()
 
@@ -161,7 +163,7 @@ def test_the_runs_of_the_day_name_what_was_not_delivered(house: House, seats: di
     assert no in page
     assert "未送达" in page
     assert "对方拒收" in page
-    assert "Prefect 暂不可用" in page
+    assert "未启用流程引擎" in page
     assert "<script>alert" not in page
     failed = seats["zhang"].get(f"/runs?day={day}&state=failed").text
     assert failed.count('class="panel run bad"') == failed.count('class="panel run')
