@@ -39,6 +39,12 @@ def _default_node() -> str:
     return re.sub(r"[^A-Za-z0-9.-]", "-", socket.gethostname())[:40] or "node"
 
 
+def secure_address(address: str) -> bool:
+    """Whether what goes there cannot be read or changed on the way: https, or this very machine."""
+    parts = urlsplit(address)
+    return parts.scheme == "https" or (parts.scheme == "http" and parts.hostname in {"127.0.0.1", "::1", "localhost"})
+
+
 class Settings(BaseSettings):
     """Everything an operator may set; each has a default with which the product runs on one machine."""
 
@@ -70,6 +76,10 @@ class Settings(BaseSettings):
     demo: bool = Field(
         default=False, description="演示:数据均为虚构,每页标明,免动态口令,消息只进站内收件箱;不得用于正式工作"
     )
+    oidc_issuer: str = Field(default="", description="统一身份平台(OpenID Connect)的 issuer 地址;留空为不启用")
+    oidc_client_id: str = Field(default="", max_length=200)
+    oidc_client_secret: str = Field(default="", repr=False, description="客户端密钥的引用:env:变量名 或 file:文件路径")
+    oidc_claim: str = Field(default="sub", pattern=r"^[A-Za-z0-9_.:/-]{1,80}$", description="标识人员的声明名")
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     rules_dir: Path | None = Field(default=None, description="本单位自备规则包、督办方案的目录,随系统自带的一并读取")
 
@@ -85,6 +95,13 @@ class Settings(BaseSettings):
         if value and (parts.scheme not in {"http", "https"} or not parts.hostname or parts.query or parts.fragment):
             raise ValueError("应为 http:// 或 https:// 开头的地址,不带参数")
         return value.rstrip("/")
+
+    @field_validator("oidc_issuer")
+    @classmethod
+    def _secure_issuer(cls, value: str) -> str:
+        if value and not secure_address(value):
+            raise ValueError("应为 https:// 开头的地址(仅本机试验可用 http)")
+        return value
 
     @classmethod
     def settings_customise_sources(

@@ -67,7 +67,7 @@ def sign_in(services: Services, name: str, password: str, client: str, agent: st
         right = (by_password or by_one_time) and known == _known(tx, typed)
         if right and not lockout.shut(tx, typed):
             one_time_id = None if by_password else known.one_time_id
-            return _start(services, tx, known.person_id, client, agent, one_time_id)
+            return start(services, tx, known.person_id, client, agent, one_time_id)
         locked = lockout.fail(tx, Door(typed, known.person_id, client), "password")
     raise locked.refusal() if locked else NotAuthenticated(REFUSED, locked=False)
 
@@ -92,8 +92,14 @@ def _check(password: str, known: _Known) -> tuple[bool, bool]:
     return by_password, bool(_ONE_TIME.fullmatch(password)) and matches(password, known.one_time_hash)
 
 
-def _start(
-    services: Services, tx: Tx, person_id: str, client: str, agent: str, one_time_id: int | None, by: str = "password"
+def start(
+    services: Services,
+    tx: Tx,
+    person_id: str,
+    client: str,
+    agent: str,
+    one_time_id: int | None = None,
+    by: str = "password",
 ) -> tuple[str, Session]:
     """Open a session as far as this one proof carries."""
     ensure_account(tx, person_id)

@@ -25,6 +25,7 @@ from huiying.web.pages import (
     incident_new,
     language,
     live,
+    oidc,
     policies,
     roster,
     rules,
@@ -42,6 +43,7 @@ ROUTERS = (
     assets.router,
     language.router,
     account.router,
+    oidc.router,
     duty.router,
     live.router,
     incident_new.router,  # before the address of an incident

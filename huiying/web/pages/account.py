@@ -11,7 +11,7 @@ from fastapi import APIRouter, Form, Query, Request, Response
 from huiying.domain.errors import Forbidden, HuiyingError, InvalidInput, NotAuthenticated
 from huiying.domain.passwords import SHORTEST
 from huiying.domain.signing import Stage
-from huiying.service import accounts, sessions
+from huiying.service import accounts, oidc, sessions
 from huiying.service.services import Services
 from huiying.service.sessions import Session
 from huiying.web.callers import House, client_of
@@ -63,7 +63,8 @@ def login_page(request: Request, wanted: Next = "/") -> Response:
 
 
 def _login_form(request: Request, wanted: str, name: str = "") -> Response:
-    return render(request, "account/login.html", wanted=local_path(wanted), name=name, fault="")
+    on = oidc.is_on(request.app.state.services)
+    return render(request, "account/login.html", wanted=local_path(wanted), name=name, fault="", oidc=on)
 
 
 @router.post("/login", dependencies=[PUBLIC, Guarded])
@@ -79,7 +80,7 @@ async def login(
 
 
 def _login(request: Request, services: Services, name: str, password: str, wanted: str) -> Response:
-    context = {"wanted": local_path(wanted), "name": name}
+    context = {"wanted": local_path(wanted), "name": name, "oidc": oidc.is_on(services)}
     if not ATTEMPTS.allows(client_of(request)):
         return render(request, "account/login.html", 429, fault=words_of(request)(_CROWDED), **context)
     try:
@@ -98,13 +99,13 @@ async def wall(request: Request, services: House, token: Annotated[str, Form(max
 
 
 def _wall(request: Request, services: Services, token: str) -> Response:
+    context = {"wanted": "/", "name": "", "oidc": oidc.is_on(services)}
     if not ATTEMPTS.allows(client_of(request)):
-        return render(request, "account/login.html", 429, fault=words_of(request)(_CROWDED), wanted="/", name="")
+        return render(request, "account/login.html", 429, fault=words_of(request)(_CROWDED), **context)
     try:
         secret, session = sessions.wall_session(services, token, client_of(request), _agent(request))
     except HuiyingError as error:
-        fault = words_of(request)(error.message)
-        return render(request, "account/login.html", error.status, fault=fault, wanted="/", name="")
+        return render(request, "account/login.html", error.status, fault=spoken(request, error), **context)
     return keep(request, back(request, "/wall"), secret, session)
 
 
