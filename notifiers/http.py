@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import contextlib
 import http.client
+import io
 import json
 import re
 import socket
@@ -48,6 +49,7 @@ _MOST_ORIGINS = 256
 _MOST_HEADERS = 100
 _MOST_INTERIM = 5
 _LONGEST_LINE = 8192
+_FIRST_BYTES = 4096
 #: No provider may send us away for longer than this.
 RETRY_AFTER_CAP = 600.0
 
@@ -115,10 +117,10 @@ class _Answer:
 
     __slots__ = ("body", "complete", "headers", "reason", "status")
 
-    def __init__(self, source: _QuickResponse, body: bytes, *, complete: bool) -> None:
-        self.status = source.status
-        self.reason = source.reason
-        self.headers = source.fields
+    def __init__(self, status: int, reason: str, headers: dict[str, str], body: bytes, *, complete: bool) -> None:
+        self.status = status
+        self.reason = reason
+        self.headers = headers
         self.body = body
         self.complete = complete
 
@@ -304,13 +306,69 @@ class _QuickResponse(http.client.HTTPResponse):
 
 
 def _read_answer(sock: socket.socket) -> tuple[_Answer, bool]:
-    source = _QuickResponse(sock, method="POST")
+    first = sock.recv(_FIRST_BYTES)
+    whole = _whole_answer(first)
+    if whole is not None:
+        return whole, True
+    source = _QuickResponse(cast("socket.socket", _Rewound(first, sock)), method="POST")
     try:
         source.begin()
         body, complete = _read_body(source)
-        return _Answer(source, body, complete=complete), complete and source.isclosed() and not source.will_close
+        answer = _Answer(source.status, source.reason, source.fields, body, complete=complete)
+        return answer, complete and source.isclosed() and not source.will_close
     finally:
         source.close()
+
+
+class _Rewound(io.RawIOBase):
+    """A socket whose first bytes have been looked at already."""
+
+    def __init__(self, first: bytes, sock: socket.socket) -> None:
+        super().__init__()
+        self._first = first
+        self._sock = sock
+
+    def makefile(self, _mode: str) -> io.BufferedReader:
+        """What the standard library's response reads from."""
+        return io.BufferedReader(self)
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        if not self._first:
+            return self._sock.recv_into(buffer)
+        size = min(len(buffer), len(self._first))
+        buffer[:size], self._first = self._first[:size], self._first[size:]
+        return size
+
+
+_STATUS_LINE = re.compile(rb"HTTP/1\.1 ([2-5][0-9][0-9])(?: ([\x20-\x7e]*))?")
+_FIELD = re.compile(rb"([A-Za-z0-9-]+):[ \t]*([\x21-\x7e]?(?:[\x20-\x7e]*[\x21-\x7e])?)[ \t]*")
+
+
+def _whole_answer(data: bytes) -> _Answer | None:
+    """An ordinary answer that has come in one piece on a connection that stays open; None for everything else.
+
+    Nearly every answer is of this kind, and reading it line by line takes as long as all other work of a post.
+    """
+    head, end, body = data.partition(b"\r\n\r\n")
+    first, *lines = head.split(b"\r\n")
+    status = _STATUS_LINE.fullmatch(first)
+    if not end or status is None or status[1] in {b"204", b"304"} or len(lines) > _MOST_HEADERS:
+        return None
+    fields = {}
+    for line in lines:
+        field = _FIELD.fullmatch(line)
+        if field is None:
+            return None
+        fields[field[1].decode().lower()] = field[2].decode()
+    length = fields.get("content-length", "")
+    if not length.isdigit() or int(length) != len(body) or "transfer-encoding" in fields:
+        return None
+    if "close" in fields.get("connection", "").lower():
+        return None
+    return _Answer(int(status[1]), (status[2] or b"").decode().strip(), fields, body, complete=True)
 
 
 def _read_body(source: _QuickResponse) -> tuple[bytes, bool]:

@@ -72,6 +72,8 @@ def lease_for_new(services: Services, sources: Sources, senders: Senders, hand: 
 
     def admits(draft: Draft) -> bool:
         channel_id = draft.route.channel_id
+        if sources.channels[channel_id].kind == ChannelKind.INBOX:
+            return True  # written at once, by no sender
         if channel_id not in left:
             left[channel_id] = room(channel_id) if _is_open(sources.channels[channel_id], senders, now) else 0
         left[channel_id] -= 1

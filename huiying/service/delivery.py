@@ -12,7 +12,6 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
-import sqlalchemy as sa
 from loguru import logger
 
 from config.secrets import mask
@@ -205,8 +204,7 @@ def _write_inbox(tx: Tx, held: Iterable[Attempt]) -> None:
         for a in held
         if a.claimed.is_inbox and isinstance(a.outcome, Accepted)
     ]
-    if rows:
-        tx.run(t.inbox_message.insert(), rows)
+    outbox.insert_inbox(tx, rows)
 
 
 # -- channels that fail --------------------------------------------------------------------------------------------------
@@ -215,8 +213,7 @@ def _write_inbox(tx: Tx, held: Iterable[Attempt]) -> None:
 def _breakers(tx: Tx, held: Sequence[Attempt]) -> dict[str, Breaker]:
     """The breakers that these attempts change."""
     ids = sorted({a.claimed.channel_id for a in held if not a.claimed.is_inbox})
-    c = t.channel.c
-    rows = tx.all(sa.select(c.id, c.failures, c.parked_until, c.parked_reason).where(c.id.in_(ids))) if ids else []
+    rows = outbox.breakers(tx, ids) if ids else []
     before = {row.id: Breaker(row.failures, row.parked_until, row.parked_reason) for row in rows}
     after = dict(before)
     for attempt in held:

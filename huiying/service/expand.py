@@ -24,6 +24,7 @@ from huiying.service.breaches import record_breaches
 from huiying.service.claims import Claimed, Room, claim_new, lease_for_new
 from huiying.service.drafts import Draft, Lease, Written, vacancy, write_drafts
 from huiying.service.hand import Hand
+from huiying.service.inboxes import deliver_inside
 from huiying.service.senders import Senders
 from huiying.service.services import Services
 from huiying.service.sources import Sources, gather, to_action
@@ -145,7 +146,7 @@ def _expand(services: Services, tx: Tx, rows: Sequence[Any], hand: Hand, senders
     finish(tx, decisions, hand)
     follow_up(tx, sources, decisions)
     _audit_expansion(tx, sources, decisions, written)
-    claimed = claim_new(services, sources, senders, written, hand, room)
+    claimed = deliver_inside(tx, claim_new(services, sources, senders, written, hand, room))
     by_action: dict[int, list[Any]] = {}
     for row in written:
         by_action.setdefault(row.action_id, []).append(row)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import sqlite3
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -24,6 +24,7 @@ from huiying.crash import crash_point
 from huiying.domain.audit import GENESIS, link
 from huiying.domain.errors import Unavailable
 from huiying.now import monotonic
+from huiying.store.prepared import Prepared
 from huiying.store.tables import audit, audit_head
 from huiying.store.types import from_micros
 
@@ -60,6 +61,14 @@ class Tx:
     def value(self, statement: sa.Executable) -> Any:
         """The first column of the first row or None."""
         return self.conn.execute(statement).scalar()
+
+    def rows(self, statement: Prepared, params: Mapping[str, Any] | None = None) -> list[Any]:
+        """Every row of a prepared query."""
+        return statement.rows(self.conn, params)
+
+    def change(self, statement: Prepared, rows: Sequence[Mapping[str, Any]]) -> int:
+        """Execute a prepared change for every row; gives how many were changed, -1 where the driver does not say."""
+        return statement.change(self.conn, rows)
 
     def run(self, statement: sa.Executable, params: Any = None) -> sa.CursorResult[Any]:
         """Execute a change."""
@@ -189,6 +198,13 @@ def unavailable(error: DBAPIError) -> Unavailable:
     return Unavailable("数据库暂时不可用:本次操作未写入。请稍后重试;若持续出现,请联系系统管理员。")
 
 
+_APPEND = Prepared(audit.insert(), [column.key for column in audit.columns])
+_HEAD = Prepared(sa.select(audit_head.c.seq, audit_head.c.hash).where(audit_head.c.one == 1).with_for_update())
+_MOVE_HEAD = Prepared(
+    audit_head.update().where(audit_head.c.one == 1).values(seq=sa.bindparam("new_seq"), hash=sa.bindparam("new_hash"))
+)
+
+
 def append_audit(conn: Connection, now: datetime, actor: str, entries: list[tuple[str, str, Any]]) -> None:
     """Chain the entries onto the head; the head row is locked until the transaction ends."""
     crash_point("audit_before_head")
@@ -211,20 +227,19 @@ def append_audit(conn: Connection, now: datetime, actor: str, entries: list[tupl
                 "hash": made.hash,
             }
         )
-    conn.execute(audit.insert(), rows)
-    conn.execute(audit_head.update().where(audit_head.c.one == 1).values(seq=seq, hash=previous))
+    _APPEND.change(conn, rows)
+    _MOVE_HEAD.change(conn, [{"new_seq": seq, "new_hash": previous}])
 
 
 def _lock_head(conn: Connection) -> tuple[int, str]:
     """The end of the chain, ours until the transaction ends; a schema made without migrations has no head row yet."""
-    statement = sa.select(audit_head.c.seq, audit_head.c.hash).where(audit_head.c.one == 1).with_for_update()
-    row = conn.execute(statement).first()
-    if row is None:
+    found = _HEAD.rows(conn)
+    if not found:
         # Two first writers at once: the second waits for the first one's row, and then reads it.
         first = "INSERT INTO audit_head (one, seq, hash) VALUES (1, 0, :hash) ON CONFLICT DO NOTHING"
         conn.execute(sa.text(first), {"hash": GENESIS})
-        row = conn.execute(statement).one()
-    return row.seq, row.hash
+        found = _HEAD.rows(conn)
+    return found[0].seq, found[0].hash
 
 
 def open_engine(url: str, pool_size: int = 8) -> Engine:

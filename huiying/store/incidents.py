@@ -15,19 +15,22 @@ from huiying.domain.plan import PlannedAction, dedup_key
 from huiying.domain.rules import ClockRule
 from huiying.store import tables as t
 from huiying.store.db import Tx
+from huiying.store.prepared import Prepared
 
 #: Gives the rules of a frozen pack: (pack id, version) → clock rules.
 RulesOf = Callable[[str, str], Iterable[ClockRule]]
 
-_COUNT = sa.text(
-    "INSERT INTO counter (name, value) VALUES (:name, :step) "
-    "ON CONFLICT (name) DO UPDATE SET value = counter.value + :step RETURNING value"
+_COUNT = Prepared(
+    sa.text(
+        "INSERT INTO counter (name, value) VALUES (:name, :step) "
+        "ON CONFLICT (name) DO UPDATE SET value = counter.value + :step RETURNING value"
+    )
 )
 
 
 def count_up(tx: Tx, name: str, step: int = 1) -> int:
     """Raise a named counter and return its new value; the row stays locked until the transaction ends."""
-    return int(tx.run(_COUNT, {"name": name, "step": step}).scalar_one())
+    return int(_COUNT.value(tx.conn, {"name": name, "step": step}))
 
 
 def find_incident(tx: Tx, no: str, *, for_update: bool = False) -> Any | None:

@@ -17,6 +17,7 @@ from huiying.domain.plan import SHANGHAI
 from huiying.store import tables as t
 from huiying.store.db import Tx
 from huiying.store.incidents import count_up
+from huiying.store.prepared import Prepared
 
 _A, _D = t.timed_action.c, t.delivery.c
 _LIVE = (str(DeliveryState.PENDING), str(DeliveryState.SENDING))
@@ -44,25 +45,29 @@ def _one(column: sa.ColumnElement[Any], *where: sa.ColumnElement[bool] | sa.Text
 
 
 _RUNNER = t.heartbeat.c.process == sa.bindparam("runner")
-_OUTLOOK = sa.select(
+_OUTLOOK_QUERY = sa.select(
     _one(sa.func.min(_A.due_at), _PENDING_ACTION).label("next_action_at"),
     _one(sa.func.min(_D.visible_at), _LIVE_DELIVERY).label("next_delivery_at"),
     _one(t.setting.c.value, t.setting.c.key == "dispatch_held").label("held"),
     _one(t.heartbeat.c.at, _RUNNER).label("runner_at"),
     _one(t.heartbeat.c.detail, _RUNNER).label("runner"),
 )
+_OUTLOOK = Prepared(_OUTLOOK_QUERY)
 
 
 def outlook(tx: Tx, runner: str = "") -> Outlook:
     """One look at the queues; costs the same with a hundred rows and with a million."""
-    row = tx.all(_OUTLOOK, {"runner": runner})[0]
+    row = tx.rows(_OUTLOOK, {"runner": runner})[0]
     healthy = bool((row.runner or {}).get("healthy"))
     return Outlook(row.next_action_at, row.next_delivery_at, bool(row.held), row.runner_at, healthy)
 
 
+_HELD = Prepared(sa.select(t.setting.c.value).where(t.setting.c.key == "dispatch_held"))
+
+
 def is_held(tx: Tx) -> bool:
     """True while dispatch is held (after a restore, until somebody has confirmed what had been sent)."""
-    return bool(tx.value(sa.select(t.setting.c.value).where(t.setting.c.key == "dispatch_held")))
+    return bool(_HELD.value(tx.conn))
 
 
 #: What deciding about an action and composing its messages needs of it.
@@ -83,14 +88,14 @@ _NOT_HELD = sa.text(
     "NOT EXISTS (SELECT 1 FROM setting WHERE setting.key = 'dispatch_held'"
     " AND setting.value NOT IN ('null', 'false', '{}'))"
 )
-_DUE = (
+_DUE = Prepared(
     sa.select(*ACTION_COLUMNS)
     .where(_PENDING_ACTION, _A.due_at <= sa.bindparam("until"), _NOT_HELD)
     .order_by(_A.urgency, _A.due_at, _A.id)
     .limit(sa.bindparam("most"))
     .with_for_update(skip_locked=True)
 )
-_DUE_OF_CLOCKS = (
+_DUE_OF_CLOCKS = Prepared(
     sa.select(*ACTION_COLUMNS)
     .where(
         _A.clock_id.in_(sa.bindparam("clocks", expanding=True)),
@@ -99,7 +104,7 @@ _DUE_OF_CLOCKS = (
     )
     .with_for_update(skip_locked=True)
 )
-_ONE_DUE = (
+_ONE_DUE = Prepared(
     sa.select(*ACTION_COLUMNS)
     .where(_A.id == sa.bindparam("id"), _A.state == str(ActionState.PENDING), _NOT_HELD)
     .with_for_update(skip_locked=True)
@@ -108,15 +113,15 @@ _ONE_DUE = (
 
 def due_actions(tx: Tx, until: datetime, most: int) -> list[Any]:
     """Pending actions due by ``until``, most urgent first, locked where the database locks rows; none while held."""
-    return tx.all(_DUE, {"until": until, "most": most})
+    return tx.rows(_DUE, {"until": until, "most": most})
 
 
-_ACTIONS = sa.select(*ACTION_COLUMNS).where(_A.id.in_(sa.bindparam("ids", expanding=True)))
+_ACTIONS = Prepared(sa.select(*ACTION_COLUMNS).where(_A.id.in_(sa.bindparam("ids", expanding=True))))
 
 
 def actions(tx: Tx, ids: Sequence[int]) -> list[Any]:
     """Actions by id, whatever became of them."""
-    return tx.all(_ACTIONS, {"ids": list(ids)})
+    return tx.rows(_ACTIONS, {"ids": list(ids)})
 
 
 def due_beside(tx: Tx, rows: Iterable[Any], until: datetime) -> list[Any]:
@@ -125,22 +130,27 @@ def due_beside(tx: Tx, rows: Iterable[Any], until: datetime) -> list[Any]:
     clocks = sorted({row.clock_id for row in rows if row.clock_id is not None})
     if not clocks:
         return []
-    return [row for row in tx.all(_DUE_OF_CLOCKS, {"clocks": clocks, "until": until}) if row.id not in found]
+    return [row for row in tx.rows(_DUE_OF_CLOCKS, {"clocks": clocks, "until": until}) if row.id not in found]
 
 
 def one_pending(tx: Tx, action_id: int) -> Any | None:
     """That action, if nobody has taken it yet and dispatch is not held."""
-    rows = tx.all(_ONE_DUE, {"id": action_id})
+    rows = tx.rows(_ONE_DUE, {"id": action_id})
     return rows[0] if rows else None
+
+
+_FEW = (
+    sa.select(_A.id).where(_PENDING_ACTION, _A.due_at <= sa.bindparam("until")).limit(sa.bindparam("most")).subquery()
+)
+_COUNT_DUE = Prepared(sa.select(sa.func.count()).select_from(_FEW))
 
 
 def count_due(tx: Tx, until: datetime, most: int) -> int:
     """How many actions are due, counted no further than ``most``."""
-    few = sa.select(_A.id).where(_PENDING_ACTION, _A.due_at <= until).limit(most).subquery()
-    return int(tx.value(sa.select(sa.func.count()).select_from(few)))
+    return int(_COUNT_DUE.value(tx.conn, {"until": until, "most": most}))
 
 
-_FINISH = (
+_FINISH = Prepared(
     t.timed_action.update()
     .where(_A.id == sa.bindparam("key"), _A.state == str(ActionState.PENDING))
     .values(
@@ -178,7 +188,7 @@ def finish_actions(tx: Tx, finished: Sequence[Finish], mode: str, owner: str) ->
         }
         for item in finished
     ]
-    done = tx.run(_FINISH, rows).rowcount
+    done = tx.change(_FINISH, rows)
     if done not in {len(rows), -1}:
         raise RuntimeError(f"{len(rows) - done} actions changed hands inside our transaction")
 
@@ -219,10 +229,35 @@ def allot_numbers(tx: Tx, count: int) -> list[str]:
     return [f"N-{day}-{number:04d}" for number in range(last - count + 1, last + 1)]
 
 
+_INSERT_DELIVERIES = Prepared(
+    t.delivery.insert(),
+    (
+        "notice_no",
+        "action_id",
+        "incident_id",
+        "clock_id",
+        "person_id",
+        "channel_id",
+        "role",
+        "band",
+        "urgency",
+        "state",
+        "visible_at",
+        "owner",
+        "token",
+        "attempts",
+        "created_at",
+        "ack_hash",
+        "fallback_of",
+        "ordinal",
+        "detail",
+    ),
+)
+
+
 def insert_deliveries(tx: Tx, rows: Sequence[dict[str, Any]]) -> None:
-    """Write deliveries; every row carries the same columns."""
-    if rows:
-        tx.run(t.delivery.insert(), list(rows))
+    """Write deliveries; every row carries the columns of ``Written``."""
+    tx.change(_INSERT_DELIVERIES, rows)
 
 
 def _visible(excluding: bool) -> sa.Select[Any]:  # noqa: FBT001
@@ -233,14 +268,14 @@ def _visible(excluding: bool) -> sa.Select[Any]:  # noqa: FBT001
     return statement.limit(sa.bindparam("most")).with_for_update(skip_locked=True)
 
 
-_VISIBLE, _VISIBLE_ELSEWHERE = _visible(excluding=False), _visible(excluding=True)
+_VISIBLE, _VISIBLE_ELSEWHERE = Prepared(_visible(excluding=False)), Prepared(_visible(excluding=True))
 
 
 def visible_deliveries(tx: Tx, most: int, closed: Sequence[str] = ()) -> list[Any]:
     """Deliveries anybody may claim now, most urgent first, leaving out these channels."""
     if closed:
-        return tx.all(_VISIBLE_ELSEWHERE, {"at": tx.now, "most": most, "closed": list(closed)})
-    return tx.all(_VISIBLE, {"at": tx.now, "most": most})
+        return tx.rows(_VISIBLE_ELSEWHERE, {"at": tx.now, "most": most, "closed": list(closed)})
+    return tx.rows(_VISIBLE, {"at": tx.now, "most": most})
 
 
 def waiting_on(tx: Tx, channel_id: str, most: int) -> list[Any]:
@@ -273,7 +308,7 @@ def one_delivery(tx: Tx, notice_no: str) -> Any | None:
     return tx.one(statement.with_for_update(skip_locked=True))
 
 
-_CLAIM = (
+_CLAIM = Prepared(
     t.delivery.update()
     .where(_D.notice_no == sa.bindparam("key"), _D.token == sa.bindparam("old_token"), _LIVE_DELIVERY)
     .values(
@@ -288,30 +323,29 @@ _CLAIM = (
 
 def claim(tx: Tx, rows: Sequence[tuple[str, int, dict[str, Any]]], owner: str, until: datetime) -> None:
     """Take deliveries: (通知号, token seen, detail to keep). The token grows, so that an older holder cannot finish."""
-    if rows:
-        tx.run(
-            _CLAIM,
-            [
-                {"key": number, "old_token": token, "new_owner": owner, "until": until, "new_detail": detail}
-                for number, token, detail in rows
-            ],
-        )
+    tx.change(
+        _CLAIM,
+        [
+            {"key": number, "old_token": token, "new_owner": owner, "until": until, "new_detail": detail}
+            for number, token, detail in rows
+        ],
+    )
 
 
 def claimed_still(tx: Tx, numbers: Sequence[str]) -> dict[str, Any]:
     """The deliveries of these numbers as they stand, locked: token, state, attempts and what a fallback needs."""
     if not numbers:
         return {}
-    return {row.notice_no: row for row in tx.all(_STILL, {"numbers": list(numbers)})}
+    return {row.notice_no: row for row in tx.rows(_STILL, {"numbers": list(numbers)})}
 
 
-_STILL = (
+_STILL = Prepared(
     sa.select(t.delivery)
     .where(_D.notice_no.in_(sa.bindparam("numbers", expanding=True)))
     .order_by(_D.notice_no)
     .with_for_update()
 )
-_RECORD = (
+_RECORD = Prepared(
     t.delivery.update()
     .where(_D.notice_no == sa.bindparam("key"), _D.token == sa.bindparam("held_token"))
     .values(
@@ -329,15 +363,40 @@ _RECORD = (
 )
 
 
+_ATTEMPTS = Prepared(
+    t.delivery_attempt.insert(),
+    ("notice_no", "number", "started_at", "ended_at", "outcome", "code", "reason", "mode"),
+)
+
+
+_ARRIVED = Prepared(
+    t.delivery.update()
+    .where(_D.notice_no == sa.bindparam("key"))
+    .values(
+        state=sa.bindparam("new_state"),
+        visible_at=sa.bindparam("at"),
+        owner="",
+        attempts=1,
+        outcome=sa.bindparam("new_outcome"),
+        first_sent_at=sa.bindparam("at"),
+        sent_at=sa.bindparam("at"),
+    )
+)
+
+
+def record_arrived(tx: Tx, rows: Sequence[dict[str, Any]], attempts: Sequence[dict[str, Any]]) -> None:
+    """Write that deliveries made in this very transaction have arrived at their first attempt."""
+    tx.change(_ARRIVED, rows)
+    tx.change(_ATTEMPTS, attempts)
+
+
 def record(tx: Tx, rows: Sequence[dict[str, Any]], attempts: Sequence[dict[str, Any]]) -> None:
     """Write outcomes and attempts; only the holder of the present token changes anything."""
-    if rows:
-        tx.run(_RECORD, list(rows))
-    if attempts:
-        tx.run(t.delivery_attempt.insert(), list(attempts))
+    tx.change(_RECORD, rows)
+    tx.change(_ATTEMPTS, attempts)
 
 
-_RELEASE = (
+_RELEASE = Prepared(
     t.delivery.update()
     .where(
         _D.notice_no == sa.bindparam("key"),
@@ -350,8 +409,7 @@ _RELEASE = (
 
 def release(tx: Tx, rows: Sequence[tuple[str, int, datetime]]) -> None:
     """Give claimed deliveries back unsent: (通知号, token, visible again at)."""
-    if rows:
-        tx.run(_RELEASE, [{"key": no, "held_token": token, "new_visible_at": at} for no, token, at in rows])
+    tx.change(_RELEASE, [{"key": no, "held_token": token, "new_visible_at": at} for no, token, at in rows])
 
 
 #: What may have arrived already and is lost once more: a process that dies again and again repeats it once a minute.
@@ -410,11 +468,39 @@ def of_action(tx: Tx, action_ids: Sequence[int]) -> list[Any]:
     return tx.all(sa.select(*columns).where(_D.action_id.in_(list(action_ids))))
 
 
+_DELIVERIES = Prepared(
+    sa.select(t.delivery)
+    .where(_D.notice_no.in_(sa.bindparam("numbers", expanding=True)))
+    .order_by(_D.urgency, _D.notice_no)
+)
+
+
 def deliveries(tx: Tx, numbers: Sequence[str]) -> list[Any]:
     """These deliveries, most urgent first."""
     if not numbers:
         return []
-    return tx.all(sa.select(t.delivery).where(_D.notice_no.in_(list(numbers))).order_by(_D.urgency, _D.notice_no))
+    return tx.rows(_DELIVERIES, {"numbers": list(numbers)})
+
+
+_INSERT_INBOX = Prepared(t.inbox_message.insert(), ("notice_no", "person_id", "subject", "text", "created_at", "drill"))
+
+
+def insert_inbox(tx: Tx, rows: Sequence[dict[str, Any]]) -> None:
+    """Put messages into people's inboxes."""
+    tx.change(_INSERT_INBOX, rows)
+
+
+_C = t.channel.c
+_BREAKERS = Prepared(
+    sa.select(_C.id, _C.failures, _C.parked_until, _C.parked_reason).where(
+        _C.id.in_(sa.bindparam("ids", expanding=True))
+    )
+)
+
+
+def breakers(tx: Tx, channel_ids: Sequence[str]) -> list[Any]:
+    """How often in a row these channels have failed, and whether they are parked."""
+    return tx.rows(_BREAKERS, {"ids": list(channel_ids)})
 
 
 # -- the ledger of rate-limited robots ---------------------------------------------------------------------------------
@@ -449,8 +535,8 @@ def rehearse(tx: Tx) -> None:
     long_ago = datetime(1970, 1, 1, tzinfo=UTC)
     outlook(tx)
     due_actions(tx, long_ago, 1)
-    tx.run(_FINISH, [{"key": 0, "new_state": "", "at": tx.now, "new_mode": "", "new_owner": "", "new_history": ""}])
+    tx.change(_FINISH, [{"key": 0, "new_state": "", "at": tx.now, "new_mode": "", "new_owner": "", "new_history": ""}])
     claimed_still(tx, ["-"])
     nothing = {"key": "-", "held_token": -1, "new_state": "", "new_visible_at": tx.now, "new_attempts": 0}
     nothing |= {"new_outcome": "", "new_reason": "", "new_provider_id": "", "new_sent_at": None, "new_detail": {}}
-    tx.run(_RECORD, [nothing])
+    tx.change(_RECORD, [nothing])

@@ -18,6 +18,7 @@ from huiying.domain.roster import Duty, Roster, Shift
 from huiying.domain.routes import Reach, Way
 from huiying.store import tables as t
 from huiying.store.db import Tx
+from huiying.store.prepared import Prepared
 from huiying.store.types import from_micros
 
 
@@ -27,8 +28,10 @@ def _in(column: sa.ColumnElement[Any], name: str) -> sa.ColumnElement[bool]:
 
 _I = t.incident.c
 #: Everything but the free texts, which no message may carry.
-_INCIDENTS = sa.select(_I.id, _I.no, _I.notice_title, _I.kind, _I.severity, _I.state, _I.unit_id, _I.drill).where(
-    _in(_I.id, "ids")
+_INCIDENTS = Prepared(
+    sa.select(_I.id, _I.no, _I.notice_title, _I.kind, _I.severity, _I.state, _I.unit_id, _I.drill).where(
+        _in(_I.id, "ids")
+    )
 )
 _C, _A = t.clock.c, t.timed_action.c
 
@@ -39,41 +42,45 @@ def _next(column: sa.ColumnElement[Any]) -> Any:
     return ahead.order_by(_A.due_at, _A.id).limit(1).correlate(t.clock).scalar_subquery()
 
 
-_CLOCKS = sa.select(
-    _C.id,
-    _C.incident_id,
-    _C.key,
-    _C.pack_id,
-    _C.pack_version,
-    _C.rule_id,
-    _C.name,
-    _C.status,
-    _C.unit_id,
-    _C.started_at,
-    _C.due_at,
-    _C.state,
-    _C.on_receipt,
-    _next(_A.due_at).label("next_at"),
-    _next(_A.detail).label("next_detail"),
-).where(_in(_C.id, "ids"))
-_ACKS = sa.select(
-    t.acknowledgement.c.incident_id,
-    t.acknowledgement.c.clock_id,
-    t.acknowledgement.c.step_id,
-    t.acknowledgement.c.expires_at,
-).where(_in(t.acknowledgement.c.incident_id, "ids"), t.acknowledgement.c.expires_at > sa.bindparam("at"))
+_CLOCKS = Prepared(
+    sa.select(
+        _C.id,
+        _C.incident_id,
+        _C.key,
+        _C.pack_id,
+        _C.pack_version,
+        _C.rule_id,
+        _C.name,
+        _C.status,
+        _C.unit_id,
+        _C.started_at,
+        _C.due_at,
+        _C.state,
+        _C.on_receipt,
+        _next(_A.due_at).label("next_at"),
+        _next(_A.detail).label("next_detail"),
+    ).where(_in(_C.id, "ids"))
+)
+_ACKS = Prepared(
+    sa.select(
+        t.acknowledgement.c.incident_id,
+        t.acknowledgement.c.clock_id,
+        t.acknowledgement.c.step_id,
+        t.acknowledgement.c.expires_at,
+    ).where(_in(t.acknowledgement.c.incident_id, "ids"), t.acknowledgement.c.expires_at > sa.bindparam("at"))
+)
 
 
 def incidents(tx: Tx, ids: Iterable[int | None]) -> dict[int, Any]:
     """Incidents by id, without their free texts."""
     wanted = sorted({key for key in ids if key is not None})
-    return {row.id: row for row in tx.all(_INCIDENTS, {"ids": wanted})} if wanted else {}
+    return {row.id: row for row in tx.rows(_INCIDENTS, {"ids": wanted})} if wanted else {}
 
 
 def clocks(tx: Tx, ids: Iterable[int | None]) -> dict[int, Any]:
     """Clocks by id, each with its next action."""
     wanted = sorted({key for key in ids if key is not None})
-    return {row.id: row for row in tx.all(_CLOCKS, {"ids": wanted, "at": tx.now})} if wanted else {}
+    return {row.id: row for row in tx.rows(_CLOCKS, {"ids": wanted, "at": tx.now})} if wanted else {}
 
 
 def acks(tx: Tx, incident_ids: Iterable[int]) -> dict[int, tuple[Ack, ...]]:
@@ -81,7 +88,7 @@ def acks(tx: Tx, incident_ids: Iterable[int]) -> dict[int, tuple[Ack, ...]]:
     wanted = sorted(set(incident_ids))
     found: dict[int, list[Ack]] = {}
     if wanted:
-        for row in tx.all(_ACKS, {"ids": wanted, "at": tx.now}):
+        for row in tx.rows(_ACKS, {"ids": wanted, "at": tx.now}):
             found.setdefault(row.incident_id, []).append(
                 Ack(row.incident_id, row.clock_id, row.step_id, row.expires_at)
             )
@@ -104,13 +111,13 @@ _BASE = (
 _ABOVE = _BASE.union(
     sa.select(t.unit.c.id, t.unit.c.parent_id, t.unit.c.name).join(_BASE, t.unit.c.id == _BASE.c.parent_id)
 )
-_UNITS = sa.select(_ABOVE.c.id, _ABOVE.c.parent_id, _ABOVE.c.name)
+_UNITS = Prepared(sa.select(_ABOVE.c.id, _ABOVE.c.parent_id, _ABOVE.c.name))
 
 
 def units(tx: Tx, ids: Iterable[str | None]) -> Units:
     """These units with all units above them."""
     wanted = sorted({key for key in ids if key})
-    rows = tx.all(_UNITS, {"ids": wanted}) if wanted else []
+    rows = tx.rows(_UNITS, {"ids": wanted}) if wanted else []
     return Units({row.id: row.parent_id for row in rows}, {row.id: row.name for row in rows})
 
 
@@ -145,22 +152,24 @@ def _holders(  # the three parts of a roster read as one statement: who, as what
 
 
 _S = t.shift.c
-_ROSTER = sa.union_all(
-    _holders("duty", t.duty, _in(t.duty.c.unit_id, "units"), _in(t.duty.c.role, "roles")),
-    _holders(
-        "shift",
-        t.shift,
-        _in(_S.unit_id, "units"),
-        _in(_S.role, "roles"),
-        _S.starts_at <= sa.bindparam("at", type_=_S.starts_at.type),
-        _S.ends_at > sa.bindparam("at", type_=_S.starts_at.type),
-        _S.cancelled_at.is_(None),
-        starts=sa.type_coerce(_S.starts_at, sa.BigInteger),
-        ends=sa.type_coerce(_S.ends_at, sa.BigInteger),
-    ),
-    _holders("administrator", t.access, t.access.c.role == str(AccessRole.ADMINISTRATOR)),
+_ROSTER = Prepared(
+    sa.union_all(
+        _holders("duty", t.duty, _in(t.duty.c.unit_id, "units"), _in(t.duty.c.role, "roles")),
+        _holders(
+            "shift",
+            t.shift,
+            _in(_S.unit_id, "units"),
+            _in(_S.role, "roles"),
+            _S.starts_at <= sa.bindparam("at", type_=_S.starts_at.type),
+            _S.ends_at > sa.bindparam("at", type_=_S.starts_at.type),
+            _S.cancelled_at.is_(None),
+            starts=sa.type_coerce(_S.starts_at, sa.BigInteger),
+            ends=sa.type_coerce(_S.ends_at, sa.BigInteger),
+        ),
+        _holders("administrator", t.access, t.access.c.role == str(AccessRole.ADMINISTRATOR)),
+    )
 )
-_ADMINISTRATORS = (
+_ADMINISTRATORS = Prepared(
     sa.select(t.access.c.person_id)
     .join(t.person, _P.id == t.access.c.person_id)
     .where(_ACTIVE, t.access.c.role == str(AccessRole.ADMINISTRATOR))
@@ -170,13 +179,13 @@ _ADMINISTRATORS = (
 
 def administrators(tx: Tx) -> tuple[str, ...]:
     """Who administers the system."""
-    return tuple(dict.fromkeys(row.person_id for row in tx.all(_ADMINISTRATORS)))
+    return tuple(dict.fromkeys(row.person_id for row in tx.rows(_ADMINISTRATORS)))
 
 
 def roster(tx: Tx, unit_ids: Iterable[str], roles: Iterable[Role]) -> tuple[Roster, dict[str, Any]]:
     """The duties and running shifts of these roles in these units, the administrators, and all those people's rows."""
     wanted = {"units": sorted(set(unit_ids)), "roles": sorted({str(role) for role in roles}), "at": tx.now}
-    rows = sorted(tx.all(_ROSTER, wanted), key=lambda row: row.sequence)
+    rows = sorted(tx.rows(_ROSTER, wanted), key=lambda row: row.sequence)
     duties = [Duty(row.id, Role(row.role), row.unit_id) for row in rows if row.what == "duty"]
     shifts = [
         Shift(row.id, Role(row.role), row.unit_id, from_micros(row.starts_at), from_micros(row.ends_at))
@@ -187,12 +196,12 @@ def roster(tx: Tx, unit_ids: Iterable[str], roles: Iterable[Role]) -> tuple[Rost
     return Roster(tuple(duties), tuple(shifts), tuple(administering)), {row.id: row for row in rows}
 
 
-_CHANNELS = sa.select(t.channel).where(t.channel.c.enabled.is_(sa.true()))
+_CHANNELS = Prepared(sa.select(t.channel).where(t.channel.c.enabled.is_(sa.true())))
 
 
 def channels(tx: Tx) -> dict[str, Any]:
     """All channels in use by id."""
-    return {row.id: row for row in tx.all(_CHANNELS)}
+    return {row.id: row for row in tx.rows(_CHANNELS)}
 
 
 def to_way(row: Any) -> Way:
@@ -201,13 +210,13 @@ def to_way(row: Any) -> Way:
     return Way(row.id, kind, audience, row.unit_id, row.rank, row.name, row.parked_until)
 
 
-_PEOPLE = sa.select(*_PERSON).where(_in(_P.id, "ids"))
+_PEOPLE = Prepared(sa.select(*_PERSON).where(_in(_P.id, "ids")))
 
 
 def people(tx: Tx, ids: Iterable[str]) -> dict[str, Any]:
     """People by id."""
     wanted = sorted({key for key in ids if key})
-    return {row.id: row for row in tx.all(_PEOPLE, {"ids": wanted})} if wanted else {}
+    return {row.id: row for row in tx.rows(_PEOPLE, {"ids": wanted})} if wanted else {}
 
 
 def reach_of(rows: Mapping[str, Any]) -> dict[str, Reach]:
@@ -216,7 +225,7 @@ def reach_of(rows: Mapping[str, Any]) -> dict[str, Reach]:
 
 
 _D = t.delivery.c
-_ORDINALS = (
+_ORDINALS = Prepared(
     sa.select(_D.clock_id, _D.person_id, _D.channel_id, sa.func.count().label("count"))
     .where(_in(_D.incident_id, "ids"), _D.clock_id.is_not(None))
     .group_by(_D.clock_id, _D.person_id, _D.channel_id)
@@ -226,7 +235,7 @@ _ORDINALS = (
 def told_before(tx: Tx, incident_ids: Sequence[int]) -> dict[tuple[int, str, str], int]:
     """How many messages of each clock each person has had on each channel."""
     wanted = sorted(set(incident_ids))
-    rows = tx.all(_ORDINALS, {"ids": wanted}) if wanted else []
+    rows = tx.rows(_ORDINALS, {"ids": wanted}) if wanted else []
     return {(row.clock_id, row.person_id, row.channel_id): row.count for row in rows}
 
 

@@ -617,7 +617,8 @@ def test_the_first_look_reads_no_table_from_end_to_end(world: World):
     """Its plan must use the partial indexes; how long it takes with 100,000 clocks is the bench's business."""
     from huiying.store.outbox import _OUTLOOK
 
-    compiled = str(_OUTLOOK.params(runner="x").compile(world.store.engine, compile_kwargs={"literal_binds": True}))
+    bound = _OUTLOOK.statement.params(runner="x")
+    compiled = str(bound.compile(world.store.engine, compile_kwargs={"literal_binds": True}))
     with world.store.reading() as tx:
         plan = " ".join(str(row) for row in tx.all(sa.text(f"EXPLAIN QUERY PLAN {compiled}")))
     assert "ix_timed_action_pending" in plan
