@@ -16,21 +16,48 @@ class CannotOpen(ValueError):
 
 
 class Sealer:
-    """Seals and opens texts. The key file holds one Fernet key a line, the newest first; it is made at first use."""
+    """Seals and opens texts. The key file holds one Fernet key a line, the newest first; it is made at first use.
+
+    Several processes share the file: each looks before it uses a key whether another has exchanged it.
+    """
 
     def __init__(self, key_path: Path) -> None:
         self._path = key_path
         if not key_path.exists():
             _create(key_path, Fernet.generate_key().decode() + "\n")
+        self._stamp = _stamp(key_path)
         self._keys = _read_keys(key_path)
         self._fernet = _combine(self._keys)
 
+    @property
+    def key_count(self) -> int:
+        """How many keys open values; more than one while a rotation is under way."""
+        self._refresh()
+        return len(self._keys)
+
+    def _refresh(self) -> None:
+        stamp = _stamp(self._path)
+        if stamp != self._stamp:
+            self._keys = _read_keys(self._path)
+            self._fernet, self._stamp = _combine(self._keys), stamp
+
+    def is_newest(self, sealed: str) -> bool:
+        """Whether the newest key alone opens this value."""
+        self._refresh()
+        try:
+            Fernet(self._keys[0]).decrypt(sealed.removeprefix(_PREFIX).encode())
+        except (InvalidToken, UnicodeError):
+            return False
+        return True
+
     def seal(self, text: str) -> str:
         """``enc:`` and the sealed text; two seals of one text differ."""
+        self._refresh()
         return _PREFIX + self._fernet.encrypt(text.encode()).decode()
 
     def open(self, sealed: str) -> str:
         """The text; raises CannotOpen."""
+        self._refresh()
         try:
             return self._fernet.decrypt(sealed.removeprefix(_PREFIX).encode()).decode()
         except (InvalidToken, UnicodeError):
@@ -42,16 +69,27 @@ class Sealer:
 
     def add_key(self) -> None:
         """Put a new key first; older ones stay for opening until everything has been rotated."""
+        self._refresh()
         self._write([Fernet.generate_key().decode(), *self._keys])
 
     def drop_old_keys(self) -> None:
         """Keep only the newest key; what was not rotated before cannot be opened any more."""
+        self._refresh()
         self._write(self._keys[:1])
 
     def _write(self, keys: list[str]) -> None:
         _replace(self._path, "".join(key + "\n" for key in keys))
         self._keys = keys
-        self._fernet = _combine(keys)
+        self._fernet, self._stamp = _combine(keys), _stamp(self._path)
+
+
+def _stamp(path: Path) -> tuple[int, int, int]:
+    """What tells one key file from the next: it is always replaced whole."""
+    try:
+        found = path.stat()
+    except FileNotFoundError:
+        raise CannotOpen(f"密钥文件 {path} 不见了，请放回原来的文件。") from None
+    return found.st_ino, found.st_mtime_ns, found.st_size
 
 
 def _combine(keys: list[str]) -> MultiFernet:

@@ -14,7 +14,7 @@ from typing import Any
 
 import typer
 
-from huiying.cli import accounts, channels, incidents, operations, roster, rules
+from huiying.cli import accounts, channels, incidents, operations, roster, rules, secrets
 from huiying.cli.session import begin, session
 from huiying.cli.wording import ChineseGroup, option_of
 from huiying.domain.errors import HuiyingError
@@ -31,7 +31,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
 )
-for module in (operations, incidents, rules, roster, accounts, channels):
+for module in (operations, incidents, rules, roster, accounts, channels, secrets):
     module.install(app)
 
 
