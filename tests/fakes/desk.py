@@ -35,7 +35,8 @@ class Seat:
 
     def _ask(self, method: str, url: str, **more: Any) -> httpx.Response:
         self.client.cookies.clear()
-        headers = {"cookie": f"{COOKIE}={self.cookie}", "accept": "text/html", **more.pop("headers", {})}
+        plain = {"accept": "text/html", "accept-encoding": "identity"}
+        headers = {"cookie": f"{COOKIE}={self.cookie}", **plain, **more.pop("headers", {})}
         answer: httpx.Response = self.client.request(method, url, headers=headers, follow_redirects=False, **more)
         return answer
 

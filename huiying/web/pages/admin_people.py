@@ -18,6 +18,7 @@ from huiying.web.pages.shell import Guarded, Session, allow, back, render, words
 router = APIRouter(include_in_schema=False)
 
 Manager = Annotated[Session, allow(Permission.PEOPLE)]
+_OF_UNITS = ("name", "parent_id", "region_code", "kind", "pack_id")
 _REACHED_BY = ("name", "unit_id", "mobile", "email")
 
 
@@ -243,7 +244,9 @@ def _units_page(
         units=listed,
         below=below,
         chosen=chosen,
-        form=form or Form(),
+        typed={name: form.text(name) for name in ("id", *_OF_UNITS)} | {"active": form.ticked("active")}
+        if form
+        else None,
         fault=fault,
     )
 
@@ -251,9 +254,8 @@ def _units_page(
 @router.post("/admin/units", dependencies=[Guarded])
 def add_unit(request: Request, services: House, session: Manager, form: Typed) -> Response:
     """A new unit."""
-    names = ("name", "parent_id", "region_code", "kind", "pack_id")
     try:
-        people.add_unit(services, session.actor, form.text("id"), **{name: form.text(name) for name in names})
+        people.add_unit(services, session.actor, form.text("id"), **{name: form.text(name) for name in _OF_UNITS})
     except HuiyingError as error:
         return _units_page(request, services, session, error.status, form=form, fault=fault_of(error))
     return back(request, "/admin/units", words_of(request)("已新建单位。"))
@@ -268,8 +270,7 @@ def edit_unit_form(request: Request, services: House, session: Manager, unit: st
 @router.post("/admin/units/{unit}", dependencies=[Guarded])
 def edit_unit(request: Request, services: House, session: Manager, unit: str, form: Typed) -> Response:
     """Change a unit."""
-    names = ("name", "parent_id", "region_code", "kind", "pack_id")
-    changes = {name: form.text(name) for name in names}
+    changes = {name: form.text(name) for name in _OF_UNITS}
     try:
         people.edit_unit(services, session.actor, unit, **changes, active=form.ticked("active"))
     except HuiyingError as error:

@@ -14,6 +14,7 @@ from fastapi.dependencies.models import Dependant
 from fastapi.routing import APIRoute
 
 from huiying.domain.access import Permission
+from huiying.domain.errors import Forbidden
 from huiying.service import sessions
 from huiying.service.services import Services
 from huiying.service.sessions import Session
@@ -21,6 +22,8 @@ from huiying.web.callers import House
 
 COOKIE = "hy_session"
 _LONGEST_SECRET = 200
+#: Behind a wall stands a person's token, but nobody in person: their inbox and sign-ins are none of its business.
+_WALL = "大屏只能查看事项,不能打开此页或进行操作。请在值班电脑上登录办理。"
 
 
 class SignInNeeded(Exception):
@@ -64,6 +67,8 @@ def _signed_in(request: Request, services: House) -> Session:
 def _viewer(session: Annotated[Session, Depends(_signed_in)]) -> Session:
     if session.stage == "locked":
         raise Locked
+    if session.read_only:
+        raise Forbidden(_WALL)
     return session
 
 
@@ -73,9 +78,11 @@ def allow(*permissions: Permission, locked_too: bool = False) -> Any:
     ``locked_too`` lets a locked session in; such a page must be able to show itself without anything to do.
     """
 
-    def check(session: Annotated[Session, Depends(_signed_in)]) -> Session:
+    def check(request: Request, session: Annotated[Session, Depends(_signed_in)]) -> Session:
         if session.stage == "locked" and not locked_too:
             raise Locked
+        if session.read_only and request.method not in {"GET", "HEAD"}:
+            raise Forbidden(_WALL)
         for permission in permissions:
             session.actor.require(permission)
         return session
