@@ -256,7 +256,7 @@ def with_effect(services: Services, actor: Actor, request: dict[str, Any], names
     approves = Permission.APPROVE in actor.permissions and actor.is_person
     return {
         "requested_by_name": who(request["requested_by"], names),
-        "moved": [_moved_view(one) for one in moved],
+        "moved": _once([_moved_view(one) for one in moved]),
         "obstacle": obstacle,
         "mine": mine,
         "may_approve": approves and not mine,
@@ -269,6 +269,11 @@ def _effect(services: Services, request_id: int) -> tuple[list[Moved], str]:
         return rehearse(services, request_id), ""
     except HuiyingError as error:
         return [], error.message
+
+
+def _once(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Two documents that ask for the same move alike; one line says it."""
+    return [row for number, row in enumerate(rows) if row not in rows[:number]]
 
 
 def _moved_view(moved: Moved) -> dict[str, Any]:
