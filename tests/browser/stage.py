@@ -25,7 +25,7 @@ PEOPLE = {
     "administrator": "guanli",
     "assessor": "pinggu",
 }
-_START = 90
+_START = 200
 _STOP = 10
 
 

@@ -18,7 +18,7 @@ from tests.browser.screens import numbers
 from tests.browser.stage import Stage
 from tests.browser.watch import Watch
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 Desk = Callable[..., Page]
 VECTORS = Path(__file__).parents[1] / "data" / "human_left.json"
 _ROWS = "#board tr[data-no]"

@@ -11,7 +11,7 @@ from tests.browser.browsers import PHONE, axe, switch_language
 from tests.browser.screens import SCREENS, Screen, numbers, path_of
 from tests.browser.stage import Stage
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 Desk = Callable[..., Page]
 
 
