@@ -40,7 +40,7 @@ def change_password(
     Gives the new secret and the session; every other session of the person ends.
     """
     with services.store.reading() as tx:
-        row, session = sessions.needed(services, tx, secret, Stage.PASSWORD, Stage.OPEN)
+        row, session = sessions.needed(services, tx, secret, Stage.PASSWORD, Stage.OPEN, lock=False)
         history = _history(tx, row.person_id)
     passwords.check(new, row.person_id, row.person_name)
     asked = session.stage is Stage.OPEN

@@ -159,9 +159,9 @@ def second_factor(services: Services, secret: str, code: str, client: str = "") 
     raise locked.refusal() if locked else NotAuthenticated(REFUSED_CODE, locked=False)
 
 
-def needed(services: Services, tx: Tx, secret: str, *stages: Stage) -> tuple[Any, Session]:
-    """The living desk session of a secret, which must be at one of these stages."""
-    row = session_rows.find(tx, secret[:_LONGEST_SECRET], lock=True)
+def needed(services: Services, tx: Tx, secret: str, *stages: Stage, lock: bool = True) -> tuple[Any, Session]:
+    """The living desk session of a secret, which must be at one of these stages; held until the transaction ends."""
+    row = session_rows.find(tx, secret[:_LONGEST_SECRET], lock=lock)
     if row is None:
         raise NotAuthenticated(GONE)
     session = session_rows.view(services, tx, row)

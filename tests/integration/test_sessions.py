@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import threading
+from datetime import timedelta
 from pathlib import Path
 
+import pyotp
 import pytest
 import sqlalchemy as sa
 
 from huiying.domain.errors import NotAuthenticated
 from huiying.domain.signing import Stage
-from huiying.service import hashing, sessions, tokens
+from huiying.service import accounts, hashing, roster_admin, sessions, tokens
+from huiying.service.audit import verify
 from huiying.service.services import Services
 from huiying.store import tables as t
 from huiying.store.db import Store
@@ -68,3 +72,93 @@ def test_a_one_time_password_leads_to_a_new_password(services):
     _, session = sessions.sign_in(services, "zhang", password, HERE)
     assert session.stage is Stage.PASSWORD
     assert session.actor.permissions == frozenset()
+
+
+def test_the_whole_life_of_an_approver_s_session(services, clock):
+    roster_admin.grant_access(services, OPERATOR, "wang", "approver", "office")
+    password = tokens.issue_password(services, OPERATOR, "wang")["password"]
+    first, session = sessions.sign_in(services, "wang", password, HERE)
+    second, session = accounts.change_password(services, first, PASSWORD)
+    assert (session.stage, sessions.look(services, first)) == (Stage.ENROL, None)
+    totp = pyotp.TOTP(accounts.enrolment(services, second).secret)
+    third, session, codes = accounts.enrol(services, second, totp.at(clock()))
+    assert (session.stage, len(codes)) == (Stage.OPEN, 10)
+    clock.advance(timedelta(minutes=15))
+    locked = sessions.look(services, third)
+    assert locked is not None
+    assert locked.stage is Stage.LOCKED
+    fourth, session = sessions.unlock(services, third, PASSWORD, HERE)
+    assert session.actor.permissions >= {"approve"}
+    fifth, session = sessions.sign_in(services, "wang", PASSWORD, HERE)
+    sixth, session = sessions.second_factor(services, fifth, codes[0])
+    assert session.stage is Stage.OPEN
+    assert [row["stage"] for row in sessions.list_sessions(services, session.actor)] == ["open", "open"]
+    sessions.revoke(services, session.actor, session.id)
+    assert sessions.look(services, sixth) is None
+    assert sessions.look(services, fourth) is not None
+    accounts.reset_second_factor(services, OPERATOR, "wang")
+    assert sessions.look(services, fourth) is None
+    assert verify(services.store).ok
+
+
+def test_two_right_answers_with_one_code_at_once_open_one_desk(services, clock):
+    """The step of a code is used up under a lock, whoever comes first."""
+    roster_admin.grant_access(services, OPERATOR, "wang", "approver", "office")
+    give_password(services, "wang")
+    secret, _ = sessions.sign_in(services, "wang", PASSWORD, HERE)
+    totp = pyotp.TOTP(accounts.enrolment(services, secret).secret)
+    accounts.enrol(services, secret, totp.at(clock()))
+    clock.advance(timedelta(minutes=1))
+    waiting = [sessions.sign_in(services, "wang", PASSWORD, HERE)[0] for _ in range(4)]
+    opened: list[str] = []
+
+    def answer(secret: str) -> None:
+        try:
+            opened.append(sessions.second_factor(services, secret, totp.at(clock()))[1].stage)
+        except NotAuthenticated as refused:
+            opened.append(refused.message)
+
+    threads = [threading.Thread(target=answer, args=(secret,)) for secret in waiting]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert sorted(opened) == sorted([Stage.OPEN.value, *[sessions.REFUSED_CODE] * 3])
+
+
+def test_failures_at_once_are_all_counted(services):
+    give_password(services, "zhang")
+
+    def guess() -> None:
+        with pytest.raises(NotAuthenticated):
+            sessions.sign_in(services, "zhang", "wrong", HERE)
+
+    threads = [threading.Thread(target=guess) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert actions(services).count("session.name_locked") == 1
+    assert actions(services).count("session.refused") == 8
+    with pytest.raises(NotAuthenticated):
+        sessions.sign_in(services, "zhang", PASSWORD, HERE)
+
+
+def test_an_old_password_is_renewed_where_the_installation_wants_it(store, tmp_path, clock):
+    services = make_services(store, tmp_path, password_max_days=90)
+    furnish(services)
+    give_password(services, "zhang")
+    clock.advance(timedelta(days=90))
+    secret, session = sessions.sign_in(services, "zhang", PASSWORD, HERE)
+    assert session.stage is Stage.PASSWORD
+    _, session = accounts.change_password(services, secret, "River-8-candle")
+    assert session.stage is Stage.OPEN
+    clock.advance(timedelta(days=89))
+    assert sessions.sign_in(services, "zhang", "River-8-candle", HERE)[1].stage is Stage.OPEN
+
+
+def test_everybody_shows_a_second_factor_where_the_installation_wants_it(store, tmp_path):
+    services = make_services(store, tmp_path, second_factor_for_all=True)
+    furnish(services)
+    give_password(services, "zhang")
+    assert sessions.sign_in(services, "zhang", PASSWORD, HERE)[1].stage is Stage.ENROL
