@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
-from huiying.domain.incident import Anchoring, Facts, Publication, first_known, resolve_anchor
+from huiying.domain.incident import Anchoring, Continuous, Facts, Publication, first_known, resolve_anchor
 from huiying.domain.kinds import (
     Attribution,
     ClockOrigin,
@@ -457,30 +457,49 @@ def _other_clocks(facts: Facts, now: datetime) -> list[Clock]:
 
 
 def _continuous_clocks(facts: Facts, now: datetime) -> list[Clock]:
-    """Each publication is answered by the next within the interval."""
-    plan = facts.continuous
-    if plan is None:
+    """Each publication is answered by the next within the interval; intervals that were set before keep their clocks."""
+    if facts.continuous is None:
         return []
-    moments = sorted({p.published_at for p in facts.publications if p.is_valid and p.published_at >= plan.since})
-    starts, found = [plan.since, *moments], []
+    published = sorted(p.published_at for p in facts.publications if p.is_valid)
+    found = []
+    for nth, plan in enumerate((*facts.continuous.earlier, facts.continuous), start=1):
+        prefix = "continuous:" if nth == 1 else f"continuous:{nth}."
+        found += _interval_clocks(plan, prefix, published, facts.unit_id, now)
+    return found
+
+
+def _interval_clocks(
+    plan: Continuous, prefix: str, published: list[datetime], unit_id: str, now: datetime
+) -> list[Clock]:
+    inside = {at for at in published if at >= plan.since and (plan.until is None or at <= plan.until)}
+    starts, found = [plan.since, *sorted(inside)], []
+    # What was overdue when another interval was set stays overdue until something is published.
+    after = min((at for at in published if plan.until is not None and at > plan.until), default=None)
     for number, begin in enumerate(starts, start=1):
         following = starts[number] if number < len(starts) else None
         if following == begin:
             continue
+        due_at = begin + plan.every
+        overdue = plan.replaced and plan.until is not None and following is None and due_at < plan.until
         clock = _plain_clock(
-            f"continuous:{number}",
+            f"{prefix}{number}",
             ClockOrigin.CONTINUOUS,
             "持续发布(内部间隔)",
             LimitStatus.INTERNAL,
             "published_at",
             begin,
-            begin + plan.every,
-            following,
+            due_at,
+            after if overdue else following,
             now,
-            facts.unit_id,
+            unit_id,
         )
-        if plan.until is not None and clock.state.is_open:
-            clock = replace(clock, state=ClockState.CANCELLED, ended_at=plan.until, ended_reason="已停止持续发布间隔")
+        if plan.until is not None and clock.state.is_open and not overdue:
+            reason = "已改用新的持续发布间隔" if plan.replaced else "已停止持续发布间隔"
+            missed = due_at < plan.until
+            clock = replace(
+                clock, state=ClockState.CANCELLED, ended_at=plan.until, ended_reason=reason, was_breached=missed,
+                attribution=clock.attribution if missed else None,
+            )  # fmt: skip
         found.append(clock)
     return found
 
@@ -569,9 +588,21 @@ def second_person_reasons(
 
 
 def _taken_over(was: Clock, new: dict[str, Clock]) -> bool:
-    """Whether another incident's clock of the same milestone now demands the same, no later."""
+    """Whether another incident's clock now demands the same duty, no later."""
     ended = {ClockState.MERGED, ClockState.CANCELLED, ClockState.SUPERSEDED, ClockState.WAIVED}
-    return any(c.rule_id == was.rule_id and c.state not in ended and c.due_at <= was.due_at for c in new.values())
+    return any(c.state not in ended and c.due_at <= was.due_at and _same_duty(was, c) for c in new.values())
+
+
+def _same_duty(was: Clock, other: Clock) -> bool:
+    """What makes two clocks one duty: the milestone of a rule, by a ground no weaker; or the very same notice.
+
+    All notices of superiors carry one rule id, and an internal clock carries that of the limit it follows.
+    """
+    if (was.origin, was.rule_id) != (other.origin, other.rule_id):
+        return False
+    if was.origin is ClockOrigin.RULE:
+        return _STATUS_ORDER.index(other.status) <= _STATUS_ORDER.index(was.status)
+    return (was.started_at, was.due_at, was.name) == (other.started_at, other.due_at, other.name)
 
 
 def _breach_reasons(was: Clock, now_is: Clock | None, *, first_grading: bool) -> list[str]:

@@ -131,7 +131,11 @@ def _continuous(facts: Facts, entry: Entry) -> Facts:
     if not hours:
         plan = facts.continuous and replace(facts.continuous, until=entry.recorded_at)
         return replace(facts, continuous=plan)
-    return replace(facts, continuous=Continuous(timedelta(hours=hours), entry.recorded_at))
+    earlier: tuple[Continuous, ...] = ()
+    if (old := facts.continuous) is not None:
+        ended = old if old.until is not None else replace(old, until=entry.recorded_at, replaced=True)
+        earlier = (*old.earlier, replace(ended, earlier=()))
+    return replace(facts, continuous=Continuous(timedelta(hours=hours), entry.recorded_at, earlier=earlier))
 
 
 def _reassigned(facts: Facts, entry: Entry) -> Facts:

@@ -105,11 +105,17 @@ class Task:
 
 @dataclass(frozen=True, slots=True)
 class Continuous:
-    """The office's own interval for 持续发布, an internal figure."""
+    """The office's own interval for 持续发布, an internal figure.
+
+    ``until``: when it was stopped, or replaced by another interval (``replaced``). ``earlier`` are those it followed:
+    setting another one takes no breach away that happened under them.
+    """
 
     every: timedelta
     since: datetime
     until: datetime | None = None
+    replaced: bool = False
+    earlier: tuple[Continuous, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -237,6 +237,55 @@ def test_case_25_between_major_and_extra_major_clocks_started_by_a_new_fact_stay
     assert table(facts, "2026-03-10 21:00") == table(worsened, "2026-03-10 21:00")
 
 
+@pytest.mark.parametrize("severity", [EXTRA_MAJOR, MAJOR])
+def test_a_correction_after_a_worsening_anchors_at_the_occurrence_whichever_grave_grade_it_names(severity):
+    """It was grave from the start: the strict line holds from the start, whether or not the grade itself changes."""
+    worsened = graded(opinion(), MAJOR, WORSENED, "2026-03-10 20:00")
+    facts = graded(worsened, severity, CORRECTION, "2026-03-10 21:00")
+    assert table(facts, "2026-03-10 21:30") == {
+        "5h": "2026-03-10 13:00+08:00 breached",
+        "24h": "2026-03-11 08:00+08:00 running",
+        "48h": "2026-03-12 08:00+08:00 superseded",
+        "5h内部": "2026-03-11 02:00+08:00 running",
+    }
+    assert binding(facts, "2026-03-10 21:30")["5h"].attribution is Attribution.LATE_GRADING
+    assert reasons(worsened, facts, "2026-03-10 21:00") == ()  # earlier due times need nobody
+
+
+def continuous(*intervals):
+    """Intervals set one after another, as (moment, hours)."""
+    history = [Entry("registered", at("2026-03-10 08:00"), "duty", {"kind": "emergency", "severity": "major"})]
+    history += [Entry("continuous", at(when), "duty", {"every_hours": every}) for when, every in intervals]
+    return fold(history, [], ())
+
+
+def intervals(facts, now):
+    return {c.key: (beijing(c.due_at), str(c.state), c.was_breached) for c in clocks(facts, now)}
+
+
+def test_setting_another_interval_takes_no_earlier_breach_away():
+    facts = continuous(("2026-03-10 09:00", 2), ("2026-03-10 12:00", 6))
+    found = intervals(facts, "2026-03-10 12:30")
+    assert found["continuous:1"] == ("2026-03-10 11:00+08:00", "breached", True)
+    assert found["continuous:2.1"] == ("2026-03-10 18:00+08:00", "running", False)
+    released = publishing(facts, publication(RELEASE, "2026-03-10 13:00"))
+    found = intervals(released, "2026-03-10 14:00")
+    assert found["continuous:1"][1:] == ("satisfied_late", True)
+    assert found["continuous:2.1"][1] == "satisfied"
+    assert found["continuous:2.2"] == ("2026-03-10 19:00+08:00", "running", False)
+
+
+def test_an_interval_in_time_gives_way_to_another_and_a_stop_ends_it_with_its_breach_on_record():
+    replaced = intervals(continuous(("2026-03-10 09:00", 4), ("2026-03-10 12:00", 6)), "2026-03-11 12:00")
+    assert replaced["continuous:1"] == ("2026-03-10 13:00+08:00", "cancelled", False)
+    stopped = continuous(("2026-03-10 09:00", 2), ("2026-03-10 12:00", 0))
+    assert intervals(stopped, "2026-03-11 12:00")["continuous:1"][1:] == ("cancelled", True)
+    again = continuous(("2026-03-10 09:00", 2), ("2026-03-10 12:00", 0), ("2026-03-10 15:00", 3))
+    found = intervals(again, "2026-03-10 16:00")
+    assert found["continuous:1"][1:] == ("cancelled", True)
+    assert found["continuous:2.1"] == ("2026-03-10 18:00+08:00", "running", False)
+
+
 def test_downgrading_cancels_what_is_pending_and_runs_48_hours_from_the_first_knowledge():
     facts = graded(major(detected="2026-03-10 08:05"), GENERAL, DOWNGRADE, "2026-03-10 12:00")
     assert table(facts, "2026-03-10 12:00") == {
@@ -918,6 +967,26 @@ def test_merging_does_not_silently_drop_a_superiors_notice():
     )  # fmt: skip
     kept = [c for c in clocks(unite(primary, [child]), "2026-03-10 08:40") if c.origin is ClockOrigin.TRANSFER]
     assert kept or merge_reasons(primary, child, "2026-03-10 08:40")
+
+
+def test_another_notice_of_a_superior_is_not_the_same_duty():
+    """Both carry the same rule id and the primary's is due first; the child's must not vanish by that."""
+    primary = transferred(major(), "2026-03-10 08:20", "2026-03-10 12:00")
+    child = transferred(major(), "2026-03-10 08:30", "2026-03-11 12:00")
+    before = [replace(c, key=f"c/{c.key}") for c in clocks(child, "2026-03-10 09:00")]
+    gone = replace(child, merged_into="2026-0001", merged_at=at("2026-03-10 09:00"))
+    after = [replace(c, key=f"c/{c.key}") for c in clocks(gone, "2026-03-10 09:00")]
+    kept = [replace(c, key=f"p/{c.key}") for c in clocks(primary, "2026-03-10 09:00")]
+    found = second_person_reasons([*kept, *before], [*kept, *after])
+    assert found == ("未完成的「转办通知反馈」将因并案消失",)
+
+
+def test_an_internal_clock_takes_no_stipulated_duty_over():
+    was = clocks(major(), "2026-03-10 09:00")
+    merged = [replace(c, state=ClockState.MERGED) for c in was]
+    house = [replace(c, key=f"action:{c.rule_id}", origin=ClockOrigin.ACTION, status=LimitStatus.INTERNAL) for c in was]
+    assert len(second_person_reasons(was, [*merged, *house])) > len(was) - 1
+    assert "将因并案消失" in second_person_reasons(was, [*merged, *house])[-1]
 
 
 def test_merging_into_a_body_with_a_looser_limit_needs_a_second_person():
