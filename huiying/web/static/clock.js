@@ -8,7 +8,7 @@
     zh: { overdue: "已超时", hour: "1小时内", four: "4小时内", normal: "正常" },
     en: { overdue: "Overdue", hour: "Within 1 h", four: "Within 4 h", normal: "On time" }
   };
-  var offset = 0, visible = null, watched = [];
+  var offset = 0, visible = null, watched = [], crossing = 0;
 
   function two(n) { return (n < 10 ? "0" : "") + n; }
 
@@ -75,11 +75,24 @@
     row.dispatchEvent(new CustomEvent("huiying:band", { bubbles: true, detail: { was: was, now: name } }));
   }
 
-  function tick() {
-    var at = now();
+  /* The next instant at which a clock enters another band, wherever it stands on the page. */
+  function nextCrossing(at) {
+    var next = Infinity;
     for (var i = 0; i < watched.length; i++) {
-      if (!visible || watched[i].huiyingSeen) draw(watched[i], at);
+      var due = Number(watched[i].getAttribute("data-due"));
+      [due + 1000, due - HOUR * 1000 + 1000, due - 4 * HOUR * 1000 + 1000].forEach(function (point) {
+        if (point > at && point < next) next = point;
+      });
     }
+    return next;
+  }
+
+  function tick() {
+    var at = now(), everywhere = at >= crossing;
+    for (var i = 0; i < watched.length; i++) {
+      if (!visible || watched[i].huiyingSeen || everywhere) draw(watched[i], at);
+    }
+    if (everywhere) crossing = nextCrossing(at);
     window.setTimeout(tick, 1000 - now() % 1000 + 5);
   }
 
@@ -96,11 +109,12 @@
     if (visible) visible.disconnect();
     watched = Array.prototype.slice.call(document.querySelectorAll("time.left[data-due]"));
     for (var i = 0; i < watched.length; i++) if (visible) visible.observe(watched[i]);
+    crossing = 0;
   }
 
   function start() {
     sync(Number(document.body.getAttribute("data-now")));
-    if (window.IntersectionObserver) visible = new IntersectionObserver(seen, { rootMargin: "200px" });
+    if (window.IntersectionObserver) visible = new IntersectionObserver(seen, { rootMargin: "40px" });
     watch();
     document.body.addEventListener("htmx:afterSwap", watch);
     document.body.addEventListener("htmx:oobAfterSwap", watch);
