@@ -72,6 +72,7 @@ def add(
         settings=settings_of(settings or ()),
     )
     session.answer(view, _one)
+    show.warn_of_breach_reach()
 
 
 @command(channel, "edit")
@@ -96,6 +97,7 @@ def edit(
         "settings": settings_of(settings) if settings else None,
     }
     session.answer(edit_channel(session.services, session.actor, channel_id, **changes), _one)
+    show.warn_of_breach_reach()
 
 
 @command(channel, "list")

@@ -282,6 +282,7 @@ def duty_add(person_id: PersonId, role: RoleWord, unit_id: UnitId) -> None:
     from huiying.service.roster_admin import add_duty
 
     session.answer(add_duty(session.services, session.actor, person_id, role, unit_id), _one(_HOLDING_COLUMNS))
+    show.warn_of_breach_reach()
 
 
 @command(duty, "remove")
@@ -290,6 +291,7 @@ def duty_remove(person_id: PersonId, role: RoleWord, unit_id: UnitId) -> None:
     from huiying.service.roster_admin import remove_duty
 
     session.answer(remove_duty(session.services, session.actor, person_id, role, unit_id), _one(_HOLDING_COLUMNS))
+    show.warn_of_breach_reach()
 
 
 @command(access, "list")
@@ -366,6 +368,7 @@ def shift_add(
 
     wanted = ShiftInput(unit_id, role, person_id, needed_moment("from", start), needed_moment("to", end))
     session.answer(add_shift(session.services, session.actor, wanted), _one(_SHIFT_COLUMNS))
+    show.warn_of_breach_reach()
 
 
 @command(shift, "list")

@@ -298,6 +298,16 @@ def _whom(item: Mapping[str, Any]) -> str:
     return f"  {who}" if who else ""
 
 
+def warn_of_breach_reach() -> None:
+    """On standard error, after a change of channels or duties: whom a breach would not reach."""
+    import sys
+
+    from huiying.service.doctor import breach_reach
+
+    for finding in breach_reach(session.services):
+        print(f"注意:{finding.message}", file=sys.stderr)
+
+
 def live_clocks(answer: Mapping[str, Any]) -> Any:
     """The table of ``huiying watch``, with the moment it was made."""
     made = new_table(

@@ -249,6 +249,14 @@ def _joined(spans: Iterable[tuple[datetime, datetime]]) -> list[tuple[datetime, 
     return found
 
 
+def breach_reach(services: Services) -> list[Finding]:
+    """Whom a breach would not reach as things stand: said after every change of channels and duties, too."""
+    with services.store.reading() as tx:
+        channels = {row.id: row for row in tx.all(sa.select(t.channel).where(t.channel.c.enabled))}
+        outside = [row for row in channels.values() if ChannelKind(row.kind) in _OUTSIDE]
+        return [*_only_robots(outside), *_vain_steps(tx, channels)] if outside else []
+
+
 def _reach(tx: Tx) -> list[Finding]:
     """People on duty whom nothing but the inbox reaches in person: at three in the morning nobody looks there."""
     soon = tx.now + AHEAD

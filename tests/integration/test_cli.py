@@ -290,6 +290,15 @@ def test_a_channel_is_set_up_tried_and_tells_no_secret(installed: Installation):
     installed.json("channel", "edit", "hook", "--disable")
 
 
+def test_setting_up_a_robot_alone_says_whom_a_breach_does_not_reach(installed: Installation):
+    robot = ("--set", "url=https://oapi.dingtalk.com/robot/send?access_token=x", "--set", "secret=SECx")
+    done = installed.call("channel", "add", "robot", "--kind", "dingtalk", *robot)
+    assert done.returncode == 0
+    assert "主要负责人、分管领导、督查室收不到" in done.stderr
+    assert "只能改发工作群" in done.stderr
+    installed.json("channel", "edit", "robot", "--disable")
+
+
 def test_a_policy_of_the_own_office_is_taken_in_and_given_up_again(installed: Installation, tmp_path: Path):
     (first, *_) = installed.json("policy", "list")["policies"]
     shipped = ROOT / "config" / "policies" / f"{first['id']}.yaml"
