@@ -63,6 +63,9 @@ class Settings(BaseSettings):
     prefect_enabled: bool = True
     prefect_port: _Port = 4210
     prefect_database_url: str = Field(default="", repr=False)
+    prefect_history_days: Annotated[int, Field(ge=0, le=3650)] = Field(
+        default=180, description="Prefect 保留运行历史的天数,到期分批删除;0 为不删。本系统的库表始终全部保留"
+    )
     node: str = Field(default_factory=_default_node, pattern=r"^[A-Za-z0-9.-]{1,40}$")
     allow_loopback_channels: bool = Field(default=False, description="允许渠道指向本机地址,仅供试验")
     digest_after_minutes: Annotated[int, Field(ge=1, le=1440)] = 10

@@ -7,7 +7,7 @@ of department tasks are written by officers, so such a clock is shown by its ori
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -142,6 +142,22 @@ def stamp(at: datetime) -> str:
 def shown(at: datetime | None) -> str:
     """An instant for a reader: Beijing time to the millisecond."""
     return f"{at.astimezone(SHANGHAI):%Y-%m-%d %H:%M:%S}.{at.microsecond // 1000:03d}" if at else "—"
+
+
+#: Messages that get a task of their own; beyond this they share one.
+MOST_TASKS = 10
+
+
+def batches(lines: Sequence[DeliveryLine]) -> Iterable[tuple[str, list[str]]]:
+    """What each task sends: a message each, all inboxes together, and what is too much together as well."""
+    inbox = [line.notice_no for line in lines if line.channel == ChannelKind.INBOX.zh]
+    others = [line for line in lines if line.channel != ChannelKind.INBOX.zh]
+    for line in others[:MOST_TASKS]:
+        yield f"{line.role}·{line.channel}·{line.notice_no}", [line.notice_no]
+    if rest := [line.notice_no for line in others[MOST_TASKS:]]:
+        yield f"其余{len(rest)}件", rest
+    if inbox:
+        yield f"{ChannelKind.INBOX.zh}{len(inbox)}件", inbox
 
 
 # -- reading ---------------------------------------------------------------------------------------------------------

@@ -15,7 +15,7 @@ import asyncio
 import re
 import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
@@ -29,11 +29,11 @@ from prefect.states import Cancelled, Completed, Failed
 
 from config.secrets import mask
 from flows import sdk
-from flows.account import Account, DeliveryLine, load_account
+from flows.account import Account, batches, load_account
 from flows.artifact import render
 from huiying.crash import crash_point
 from huiying.domain.errors import Unavailable
-from huiying.domain.kinds import ActionState, ChannelKind, DeliveryState, EventKind
+from huiying.domain.kinds import ActionState, DeliveryState, EventKind
 from huiying.now import monotonic
 from huiying.service.delivery import Attempt, claim_delivery, expand_one, record_outcomes, send_claimed
 from huiying.service.expand import Expansion
@@ -43,8 +43,6 @@ from huiying.service.services import Services
 from huiying.store import outbox
 from huiying.store import tables as t
 
-#: Messages that get a task of their own; beyond this they share one.
-MOST_TASKS = 10
 #: When the outbox, which repeats a failed message, is looked at again.
 LOOK_AGAIN_SECONDS = [2.0, 4.0]
 #: How long an outcome that the store does not take at once is offered again.
@@ -120,9 +118,9 @@ async def _steps(work: Work) -> State[Any]:
     if work.expansion is None or work.account is None:
         return Cancelled(name="已直接处理", message=await _aside(_why_not, work))
     crash_point("flow_after_expand")
-    batches = _batches(work.account.deliveries)
+    sent_together = batches(work.account.deliveries)
     # A task that fails says so in Prefect; the outbox goes on, and so does the run.
-    await asyncio.gather(*(deliver(label, numbers) for label, numbers in batches), return_exceptions=True)
+    await asyncio.gather(*(deliver(label, numbers) for label, numbers in sent_together), return_exceptions=True)
     await record()
     return Completed(name=_verdict(work.account), message=work.account.result)
 
@@ -211,18 +209,6 @@ def _why_not(work: Work) -> str:
 
 _OPEN = {DeliveryState.PENDING, DeliveryState.SENDING}
 _GONE_WRONG = {DeliveryState.FAILED, DeliveryState.DEAD}
-
-
-def _batches(lines: Sequence[DeliveryLine]) -> Iterable[tuple[str, list[str]]]:
-    """What each task sends: a message each, all inboxes together, and what is too much together as well."""
-    inbox = [line.notice_no for line in lines if line.channel == ChannelKind.INBOX.zh]
-    others = [line for line in lines if line.channel != ChannelKind.INBOX.zh]
-    for line in others[:MOST_TASKS]:
-        yield f"{line.role}·{line.channel}·{line.notice_no}", [line.notice_no]
-    if rest := [line.notice_no for line in others[MOST_TASKS:]]:
-        yield f"其余{len(rest)}件", rest
-    if inbox:
-        yield f"{ChannelKind.INBOX.zh}{len(inbox)}件", inbox
 
 
 def _worth_another_look(_task: object, _run: TaskRun, state: State[Any]) -> bool:

@@ -1,7 +1,7 @@
 """Writes into Prefect's history what the engine did alone, so that it is complete after every outage.
 
-Prefect's states cannot be back-dated: the true times stand in a run's name, parameters, state message and page, and the
-run is marked 补记. The idempotency key is the action's id, so a kill between Prefect's commit and ours creates nothing
+A flow run's states cannot be back-dated: its true times stand in its name, parameters, state message and page, and in its
+task runs, and the run is marked 补记. The idempotency key is the action's id, so a kill between Prefect's commit and ours creates nothing
 twice, and a run that was left behind half done is completed instead of being created again. Where an incident is far
 behind, one run stands for many of its events.
 """
@@ -9,10 +9,11 @@ behind, one run stands for many of its events.
 from __future__ import annotations
 
 import secrets
+import time
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import sqlalchemy as sa
@@ -22,9 +23,11 @@ from flows.account import Account, load_accounts, shown
 from flows.artifact import lateness, render, render_bundle
 from flows.history import MARK
 from flows.rest import PrefectApi, PrefectRefused, PrefectUnavailable
+from flows.task_story import Step, event_of, steps_of, steps_of_bundle
 from huiying.crash import crash_point
 from huiying.domain.errors import HuiyingError, Unavailable
 from huiying.domain.kinds import DeliveryState
+from huiying.now import monotonic
 from huiying.service.hand import DIRECT, Hand
 from huiying.service.services import Services
 from huiying.store import tables as t
@@ -40,6 +43,8 @@ _TOLD_AFTER = timedelta(seconds=30)
 _LEFT_BEHIND = timedelta(seconds=90)
 _LOOK_FOR_LEFT_BEHIND_EVERY = 60
 _MOST_REFUSALS = 3
+#: Prefect's recorder takes a moment to write down the steps of a run.
+_STEPS_PATIENCE = 2.0
 _MODES = {DIRECT: "由发送引擎直接处理"}
 
 _A, _D = t.timed_action.c, t.delivery.c
@@ -66,6 +71,7 @@ class Reconciler:
         self._steps = 0
         self._refusals: Counter[Job] = Counter()
         self._untold: set[int] = set()
+        self._without_steps: Counter[str] = Counter()
 
     # -- what live runs leave to us ----------------------------------------------------------------------------------
 
@@ -149,9 +155,9 @@ class Reconciler:
 
     def _fill_in(self, actor: str, job: Job) -> None:
         with self._store.reading() as tx:
-            accounts = load_accounts(tx, job.action_ids)
+            accounts, now = load_accounts(tx, job.action_ids), tx.now
         crash_point("backfill_before")
-        told = _bundle(accounts, job.bundle) if job.bundle else _single(accounts[0])
+        told = _bundle(accounts, job.bundle, now) if job.bundle else _single(accounts[0], now)
         run_id = self._create(told)
         crash_point("backfill_after")
         with self._store.transaction(actor) as tx:
@@ -171,7 +177,41 @@ class Reconciler:
         page = {"key": told.page_key, "type": "markdown", "data": told.page, "flow_run_id": run_id}
         if not self._has_page(run_id, told.page):
             self._api.post("/artifacts/", page)
+        self._tell_steps(run_id, told)
         return run_id
+
+    def _tell_steps(self, run_id: str, told: _Told) -> None:
+        """The run's task runs with their true times; those that a live run left behind open are closed.
+
+        Prefect records them a moment after it was told. Where it does not, the run is told again later, a few times.
+        """
+        known = {row["name"]: row for row in self._task_runs(run_id)}
+        for step in told.steps:
+            row = known.get(step.name)
+            if row is not None and row["state_type"] in {"PENDING", "RUNNING"}:
+                state = {"type": step.state, "name": step.state_name, "message": step.message}
+                self._api.post(f"/task_runs/{row['id']}/set_state", {"state": state, "force": True})
+        missing = [step for step in told.steps if step.name not in known]
+        if not missing or self._without_steps[told.key] >= _MOST_REFUSALS:
+            return
+        self._api.post("/events", [event_of(step, run_id) for step in missing])
+        if not self._are_recorded(run_id, {step.name for step in missing}):
+            self._without_steps[told.key] += 1
+            raise PrefectUnavailable("the steps of a run are not recorded")
+
+    def _are_recorded(self, run_id: str, names: set[str]) -> bool:
+        give_up_at, pause = monotonic() + _STEPS_PATIENCE, 0.02
+        while not names <= {row["name"] for row in self._task_runs(run_id)}:
+            if monotonic() + pause > give_up_at:
+                return False
+            time.sleep(pause)
+            pause = min(2 * pause, 0.5)
+        return True
+
+    def _task_runs(self, run_id: str) -> list[Any]:
+        wanted = {"task_runs": {"flow_run_id": {"any_": [run_id]}}, "limit": 200}
+        found: list[Any] = self._api.post("/task_runs/filter", wanted)
+        return found
 
     def _has_page(self, run_id: str, page: str) -> bool:
         wanted = {"artifacts": {"flow_run_id": {"any_": [run_id]}}, "limit": 5}
@@ -223,9 +263,10 @@ class _Told:
     message: str
     page_key: str
     page: str
+    steps: tuple[Step, ...]
 
 
-def _single(account: Account) -> _Told:
+def _single(account: Account, now: datetime) -> _Told:
     how = _MODES.get(account.mode, "由流程认领并处理，运行中断")
     times = f"应于{shown(account.due_at)}，实际{shown(account.claimed_at)}（{lateness(account.due_at, account.claimed_at)}）"
     return _Told(
@@ -237,10 +278,11 @@ def _single(account: Account) -> _Told:
         message=f"{how}，事后补记：{times}；{account.result}",
         page_key=account.artifact_key,
         page=render(account, backfilled=True),
+        steps=steps_of(account, now),
     )
 
 
-def _bundle(accounts: Sequence[Account], key: str) -> _Told:
+def _bundle(accounts: Sequence[Account], key: str, now: datetime) -> _Told:
     no, first, last = accounts[0].incident_no, accounts[0].due_at, accounts[-1].due_at
     clocks = sorted({account.clock.id for account in accounts if account.clock})
     return _Told(
@@ -252,6 +294,7 @@ def _bundle(accounts: Sequence[Account], key: str) -> _Told:
         message=f"{len(accounts)}个节点由发送引擎直接处理，事后补记：应于{shown(first)}至{shown(last)}",
         page_key=accounts[0].artifact_key,
         page=render_bundle(no, accounts),
+        steps=steps_of_bundle(accounts, now),
     )
 
 

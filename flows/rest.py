@@ -60,6 +60,10 @@ class PrefectApi:
         """Change something."""
         return self._call("PATCH", path, body)
 
+    def delete(self, path: str) -> None:
+        """Remove one thing."""
+        self._call("DELETE", path, None)
+
     def _call(self, method: str, path: str, body: object) -> Any:
         for pause in (*_PAUSES, None):
             response = self._send(method, path, body)

@@ -34,6 +34,7 @@ from flows.breaker import Breaker
 from flows.incident_events import FLOWS, Work
 from flows.reconciler import Reconciler
 from flows.rest import PrefectApi
+from flows.retention import Retention
 from flows.warm_up import warm_up
 from huiying.domain.errors import HuiyingError, Unavailable
 from huiying.domain.kinds import EventKind
@@ -124,7 +125,9 @@ class Runner:
         self.hand = new_hand(services.settings.node, "runner", PREFECT)
         self._writing = threading.Lock()
         self._breaker = Breaker()
-        self._reconciler = Reconciler(services, make_api(services.settings))
+        api = make_api(services.settings)
+        self._reconciler = Reconciler(services, api)
+        self._retention = Retention(services.store, api, services.settings.prefect_history_days)
         self._pace = 0.2 if on_postgresql(services.settings) else 1.0
         self._flow_ids: dict[EventKind, UUID] = {}
         self._seen: dict[int, float] = {}
@@ -380,12 +383,14 @@ class Runner:
     # -- history -----------------------------------------------------------------------------------------------------
 
     async def _reconcile(self) -> float:
-        """Fill in the history of what the engine did alone, when nothing else is going on."""
+        """Fill in the history of what the engine did alone, and cut its old end, when nothing else is going on."""
         if not self._taken_up:
             await self._in(self._threads.reconcile, self._reconciler.take_up, self.hand)
             self._taken_up = True
         if self._breaker.closed and self._quiet and not self._passages and not self._waiting:
-            await self._in(self._threads.reconcile, self._reconciler.step, self.hand.actor)
+            told = await self._in(self._threads.reconcile, self._reconciler.step, self.hand.actor)
+            if not told:
+                await self._in(self._threads.reconcile, self._retention.step)
         return self._pace
 
 

@@ -10,6 +10,7 @@ import itertools
 import json
 import threading
 from collections import deque
+from datetime import datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Self
 
@@ -29,6 +30,7 @@ class FakePrefect:
         self.asked: list[str] = []
         self.tokens = 0
         self.refuse = False
+        self.recorder_is_away = False
         self._ids = itertools.count(1)
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), _Handler)
         self._server.daemon_threads = True
@@ -66,6 +68,8 @@ class FakePrefect:
         if parts == ["csrf-token"]:
             self.tokens += 1
             return 200, {"token": f"token-{self.tokens}"}
+        if method == "DELETE":
+            return self._delete(*parts)
         if parts[-1] == "filter":
             return 200, self._filter(parts[0], body)
         return self._change(parts, body)
@@ -84,9 +88,17 @@ class FakePrefect:
             case ["flow_runs", run_id, "set_state"]:
                 self._run(run_id)["state"] = body["state"]
                 return 201, {"status": "ACCEPT"}
+            case ["task_runs", task_id, "set_state"]:
+                row = next(row for row in self.task_runs if row["id"] == task_id)
+                row.update(state_type=body["state"]["type"], state_name=body["state"]["name"], state=body["state"])
+                return 201, {"status": "ACCEPT"}
+            case ["events"]:
+                for event in body:
+                    self._record(event)
+                return 204, None
             case ["artifacts"]:
-                self.artifacts.append(body)
-                return 201, {"id": str(next(self._ids))}
+                self.artifacts.append({"id": f"id-{next(self._ids)}", **body})
+                return 201, {"id": self.artifacts[-1]["id"]}
         return 404, {}
 
     def _once(self, rows: list[dict[str, Any]], body: dict[str, Any], key: str) -> tuple[int, Any]:
@@ -95,6 +107,24 @@ class FakePrefect:
                 return 200, row
         rows.append({**body, "id": f"id-{next(self._ids)}"})
         return 201, rows[-1]
+
+    def _delete(self, what: str, row_id: str) -> tuple[int, Any]:
+        rows: list[dict[str, Any]] = getattr(self, _FILTERS[what])
+        found = [row for row in rows if row.get("id") == row_id]
+        for row in found:
+            rows.remove(row)
+        return (204, None) if found else (404, {})
+
+    def _record(self, event: dict[str, Any]) -> None:
+        """What the recorder makes of the end of a task run; the same one again changes nothing."""
+        if self.recorder_is_away:
+            return
+        task_id = event["resource"]["prefect.resource.id"].removeprefix("prefect.task-run.")
+        run_id = event["related"][0]["prefect.resource.id"].removeprefix("prefect.flow-run.")
+        state = event["payload"]["validated_state"]
+        row = {"state_type": state["type"], "state_name": state["name"], "state": state, **event["payload"]["task_run"]}
+        if all(known["id"] != task_id for known in self.task_runs):
+            self.task_runs.append({"id": task_id, "flow_run_id": run_id, **row})
 
     def _run(self, run_id: str) -> dict[str, Any]:
         return next(run for run in self.runs if run["id"] == run_id)
@@ -106,9 +136,12 @@ class FakePrefect:
             rows = [row for row in rows if row["flow_run_id"] in wanted["flow_run_id"]["any_"]]
         if "state" in wanted:
             rows = [row for row in rows if row["state"]["type"] in wanted["state"]["type"]["any_"]]
+        if "end_time" in wanted:
+            before = datetime.fromisoformat(wanted["end_time"]["before_"])
+            rows = [row for row in rows if row.get("end_time") and datetime.fromisoformat(row["end_time"]) <= before]
         if "tags" in wanted:
             rows = [row for row in rows if set(wanted["tags"]["all_"]) <= set(row["tags"])]
-        return rows[body.get("offset", 0) :]
+        return rows[body.get("offset", 0) :][: body.get("limit", 200)]
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -124,7 +157,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(data)
 
-    do_GET = do_POST = do_PATCH = _handle  # noqa: N815 - names of the base class
+    do_GET = do_POST = do_PATCH = do_DELETE = _handle  # noqa: N815 - names of the base class
 
     def log_message(self, *_: object) -> None:
         """Silence."""

@@ -11,14 +11,18 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from flows.history import FlowRun, FlowRuns, History
 from flows.rest import PrefectApi
+from flows.retention import Retention
 from huiying.domain.kinds import Band, EventKind
+from huiying.now import utc_now
 from huiying.store import tables as t
+from huiying.store.db import Store, open_engine
 from tests.engine_fixtures import HOOK_SECRET, until
 from tests.fakes.http_server import HttpServer, status
 from tests.fakes.moody_proxy import MoodyProxy
@@ -288,6 +292,44 @@ def test_a_prefect_that_refuses_hangs_or_dies_delays_nothing_and_its_history_is_
     assert healed.is_backfilled
     assert healed.name.startswith("补记·")
     assert healed.page
+    for run in runs:
+        if run.is_backfilled:
+            _has_its_steps(office, run)
+
+
+def _has_its_steps(office: Stage, run: FlowRun) -> None:
+    """A run that was told afterwards shows its tasks, none of them open, each at the time when it really happened."""
+    keys = _events_of(run)
+    assert [task.name for task in run.tasks].count("登记") == 1, run.tasks
+    assert len(run.tasks) >= (2 + 1 if "action_id" in run.parameters else len(keys) + 1)
+    assert {task.state for task in run.tasks} <= {"COMPLETED", "FAILED", "CRASHED", "CANCELLED"}
+    if "action_id" in run.parameters and office.world.action_row(keys[0]).mode == "direct":
+        claimed_at = office.world.action_row(keys[0]).claimed_at
+        (compose,) = [task for task in run.tasks if task.name == "编写"]
+        assert compose.started_at == claimed_at
+        assert compose.ended_at == claimed_at
+
+
+def test_the_old_end_of_the_history_is_cut_with_its_pages(api: PrefectApi, tmp_path: Path):
+    flow_id = api.post("/flows/", {"name": "旧"})["id"]
+    state = {"type": "COMPLETED", "name": "已办理"}
+    made = [
+        api.post("/flow_runs/", {"flow_id": flow_id, "name": f"旧{n}", "tags": ["old"], "state": state})["id"]
+        for n in "12"
+    ]
+    api.post("/artifacts/", {"key": "old", "type": "markdown", "data": "x", "flow_run_id": made[0]})
+    now = store_at(tmp_path, timedelta())
+    assert Retention(now, api, 180).delete_batch() == 0
+    half_a_year_on = store_at(tmp_path, timedelta(days=181))
+    while Retention(half_a_year_on, api, 180).delete_batch():
+        pass
+    assert api.post("/flow_runs/filter", {"flow_runs": {"id": {"any_": made}}}) == []
+    assert api.post("/artifacts/filter", {"artifacts": {"flow_run_id": {"any_": made}}}) == []
+
+
+def store_at(folder: Path, ahead: timedelta) -> Store:
+    """An empty store whose clock is so far ahead."""
+    return Store(open_engine(f"sqlite:///{folder / 'empty.db'}"), lambda: utc_now() + ahead, fixed_clock=True)
 
 
 def test_it_ends_within_three_seconds_while_prefect_hangs(office, server):

@@ -303,10 +303,59 @@ def test_runs_are_read_with_flow_tasks_and_page(world, clock, reconciler, prefec
     assert run.flow == "提醒"
     assert run.is_backfilled
     assert run.page.startswith("# 2026-0001")
-    assert run.tasks[0].attempts == 2
+    assert run.tasks[-1].attempts == 2
     assert run.started_at is not None
     assert run.started_at.tzinfo is not None
     assert History(api).runs_of("2026-0002") == FlowRuns(())
+
+
+def test_a_run_that_was_told_afterwards_has_its_steps_with_their_true_times(world, clock, reconciler, prefect):
+    due_at = clock()
+    carried_out(world, clock)
+    reconciler.step(ACTOR)
+    compose, record = prefect.task_runs
+    assert (compose["name"], compose["state_type"], record["name"]) == ("编写", "COMPLETED", "登记")
+    assert compose["start_time"] == due_at.isoformat()
+    assert record["end_time"] == clock().isoformat()
+    assert {row["flow_run_id"] for row in prefect.task_runs} == {prefect.runs[0]["id"]}
+
+
+def test_steps_that_were_not_recorded_are_told_again_and_at_last_done_without(
+    world, clock, reconciler, prefect, monkeypatch
+):
+    monkeypatch.setattr("flows.reconciler._STEPS_PATIENCE", 0.05)
+    (action,) = carried_out(world, clock)
+    prefect.recorder_is_away = True
+    assert reconciler.step(ACTOR) == 0
+    assert history_of(world, action)[0] == "owed"
+    prefect.recorder_is_away = False
+    assert reconciler.step(ACTOR) == 1
+    assert len(prefect.runs) == 1
+    assert [row["name"] for row in prefect.task_runs] == ["编写", "登记"]
+    prefect.recorder_is_away = True
+    (other,) = carried_out(world, clock)
+    assert [reconciler.step(ACTOR) for _ in range(4)] == [0, 0, 0, 1]
+    assert history_of(world, other)[0] == "backfilled"
+
+
+def test_a_bundle_has_a_step_for_each_of_its_events(world, clock, reconciler, prefect):
+    carried_out(world, clock, BUNDLE_FROM)
+    assert reconciler.step(ACTOR) == BUNDLE_FROM
+    assert len(prefect.task_runs) == BUNDLE_FROM + 1
+    assert len({row["name"] for row in prefect.task_runs}) == BUNDLE_FROM + 1
+
+
+def test_a_step_that_a_killed_run_left_open_is_closed_and_not_doubled(world, clock, reconciler, prefect):
+    carried_out(world, clock)
+    reconciler.step(ACTOR)
+    prefect.task_runs[0] |= {"state_type": "RUNNING", "state_name": "Running"}
+    with world.store.transaction("test") as tx:
+        tx.run(t.timed_action.update().values(history="owed"))
+    assert reconciler.step(ACTOR) == 1
+    assert [(row["name"], row["state_type"]) for row in prefect.task_runs] == [
+        ("编写", "COMPLETED"),
+        ("登记", "COMPLETED"),
+    ]
 
 
 def test_an_absent_server_is_said_and_never_raised(tmp_path, world):

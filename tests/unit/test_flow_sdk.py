@@ -11,8 +11,8 @@ import pytest
 from prefect.client.orchestration import get_client
 
 from flows import sdk
-from flows.account import DeliveryLine
-from flows.incident_events import FLOWS, MOST_TASKS, _batches, _Fate, _plain_code
+from flows.account import MOST_TASKS, DeliveryLine, batches
+from flows.incident_events import FLOWS, _Fate, _plain_code
 from flows.sdk import PATIENCE_SECONDS, QuickTransport, Unreachable
 from huiying.domain.kinds import ChannelKind, DeliveryState, EventKind
 
@@ -79,19 +79,19 @@ def lines(number: int, channel: ChannelKind) -> list[DeliveryLine]:
 
 
 def test_each_message_has_a_task_and_all_inboxes_share_one():
-    batches = list(_batches([*lines(3, ChannelKind.INBOX), *lines(2, ChannelKind.DINGTALK)]))
-    assert [label for label, _ in batches] == [
+    found = list(batches([*lines(3, ChannelKind.INBOX), *lines(2, ChannelKind.DINGTALK)]))
+    assert [label for label, _ in found] == [
         "值班员·钉钉群机器人·N-dingtalk-0",
         "值班员·钉钉群机器人·N-dingtalk-1",
         "站内收件箱3件",
     ]
-    assert [len(numbers) for _, numbers in batches] == [1, 1, 3]
+    assert [len(numbers) for _, numbers in found] == [1, 1, 3]
 
 
 def test_tasks_are_few_however_many_messages_there_are():
-    batches = list(_batches([*lines(40, ChannelKind.EMAIL), *lines(40, ChannelKind.INBOX)]))
-    assert len(batches) == MOST_TASKS + 2
-    assert sum(len(numbers) for _, numbers in batches) == 80
+    found = list(batches([*lines(40, ChannelKind.EMAIL), *lines(40, ChannelKind.INBOX)]))
+    assert len(found) == MOST_TASKS + 2
+    assert sum(len(numbers) for _, numbers in found) == 80
 
 
 @pytest.mark.parametrize(
