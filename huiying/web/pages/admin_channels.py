@@ -132,6 +132,13 @@ def one(request: Request, services: House, session: Keeper, channel: str) -> Res
     return _page(request, services, session, channel)
 
 
+def _find(services: Services, session: Session, channel: str) -> dict[str, Any]:
+    found = next((row for row in channels.list_channels(services, session.actor) if row["id"] == channel), None)
+    if found is None:
+        raise NotFound(f"没有编号为「{channel[:64]}」的渠道。")
+    return found
+
+
 def _page(
     request: Request,
     services: Services,
@@ -143,9 +150,7 @@ def _page(
     fault: Fault | None = None,
     tested: dict[str, Any] | None = None,
 ) -> Response:
-    found = next((row for row in channels.list_channels(services, session.actor) if row["id"] == channel), None)
-    if found is None:
-        raise NotFound(f"没有编号为「{channel[:64]}」的渠道。")
+    found = _find(services, session, channel)
     return render(
         request,
         "admin/channel.html",
@@ -167,24 +172,21 @@ def _page(
 @router.post("/admin/channels/{channel}", dependencies=[Guarded])
 def edit(request: Request, services: House, session: Keeper, channel: str, form: Typed) -> Response:
     """Change a channel; secrets that were left empty stay. A change lifts a parking."""
+    present = _find(services, session, channel)
+    unit_id = form.text("unit_id")
     try:
-        kind = next(
-            (row["kind"] for row in channels.list_channels(services, session.actor) if row["id"] == channel), ""
-        )
-        settings = _settings(channels.setting_fields(kind), form) if kind else {}
         channels.edit_channel(
             services,
             session.actor,
             channel,
             name=form.text("name") or None,
             audience=form.text("audience") or None,
-            unit_id=form.text("unit_id"),
+            # Unchanged is no change: whoever keeps one unit's channels need not be able to give one to the whole house.
+            unit_id=None if unit_id == (present["unit_id"] or "") else unit_id,
             rank=form.number("rank", 100),
             enabled=form.ticked("enabled"),
-            settings=settings or None,
+            settings=_settings(channels.setting_fields(present["kind"]), form) or None,
         )
-    except NotFound:
-        raise
     except HuiyingError as error:
         return _page(request, services, session, channel, error.status, form=form, fault=_named(error))
     return back(request, f"/admin/channels/{channel}", words_of(request)("已保存;因失败造成的暂停已解除。"))
@@ -193,10 +195,9 @@ def edit(request: Request, services: House, session: Keeper, channel: str, form:
 @router.post("/admin/channels/{channel}/test", dependencies=[Guarded])
 def test(request: Request, services: House, session: Keeper, channel: str, form: Typed) -> Response:
     """Send one test message through the real notifier; the answer is shown on this page."""
+    _find(services, session, channel)
     try:
         tested = channels.try_channel(services, session.actor, channel, form.text("person_id"))
-    except NotFound:
-        raise
     except HuiyingError as error:
         return _page(request, services, session, channel, error.status, fault=fault_of(error))
     return _page(request, services, session, channel, tested=tested)

@@ -71,6 +71,7 @@ async def _read(request: Request) -> Form:
     for name, value in form.multi_items()[:_MOST_VALUES]:
         if isinstance(value, UploadFile):
             files[name] = (value.filename or "", await value.read(LARGEST_UPLOAD + 1))
+            await value.close()
         else:
             values[name] = value
     return Form(values, files)

@@ -1,0 +1,190 @@
+"""The screens of rules and calendars: what is shown, what a bad file says, what an import announces and does."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+import pytest
+from starlette.testclient import TestClient
+
+from config.calendar_loader import CALENDARS_DIRECTORY
+from config.loader import RULES_DIRECTORY
+from huiying.service import pack_admin
+from huiying.web.app import create_app
+from tests.fakes.desk import Seat, take_seat
+from tests.fakes.house import House, house, house_template
+
+__all__ = ["house", "house_template"]
+
+PACK = "cn-520200-liupanshui-2017"
+FILE = (RULES_DIRECTORY / f"{PACK}.yaml").read_text("utf-8")
+SHORTER = FILE.replace("limit: PT5H", "limit: PT4H")
+
+
+@pytest.fixture
+def client(house: House) -> Iterator[TestClient]:
+    with TestClient(create_app(house.services), raise_server_exceptions=False) as made:
+        yield made
+
+
+@pytest.fixture
+def boss(house: House, client: TestClient) -> Seat:
+    return take_seat(house.services, client, "boss")
+
+
+@pytest.fixture
+def zhang(house: House, client: TestClient) -> Seat:
+    return take_seat(house.services, client, "zhang")
+
+
+def text_of(html: str) -> str:
+    return re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", html))
+
+
+def test_the_list_shows_every_pack_with_its_state(zhang: Seat):
+    page = zhang.get("/rules")
+    assert page.status_code == 200
+    for path in RULES_DIRECTORY.glob("*.yaml"):
+        assert f'href="/rules/{path.stem}"' in page.text
+    assert "待确认沿用" in page.text
+    assert "有未核实之处" in page.text
+    assert "/rules/upload" not in page.text  # only for who keeps the rules
+
+
+def test_a_pack_shows_clause_quote_anchor_and_consequence(zhang: Seat):
+    text = text_of(zhang.get("/rules/cn-gbf-2016-61").text)
+    for words in (
+        "最迟应在24小时内举行新闻发布会",
+        "24 小时",
+        "事发时间 本系统理解",
+        "约谈 / 会同监察机关追责",
+        "未核实之处",
+    ):
+        assert words in text
+    assert "确认本年度继续沿用" not in text
+
+
+def test_due_dates_of_a_year_can_be_asked_for(zhang: Seat):
+    page = zhang.get(f"/rules/{PACK}?year=2017")
+    assert "02-28" in page.text
+    assert zhang.get(f"/rules/{PACK}?year=2016").status_code == 200
+    assert zhang.get("/rules/no-such-pack").status_code == 404
+
+
+def test_a_changed_pack_is_checked_taken_in_compared_and_given_back(boss: Seat, house: House):
+    checked = boss.post("/rules/upload", {"do": "check"}, files={"pack": ("新版.yaml", SHORTER.encode())})
+    assert checked.status_code == 200
+    assert "<del>5 小时</del>" in checked.text
+    assert "<ins>4 小时</ins>" in checked.text
+    assert pack_admin.show_pack(house.services, PACK)["own"] is False
+    assert "id: cn-520200-liupanshui-2017" in checked.text  # the text stands in the area for the next step
+
+    done = boss.post("/rules/upload", {"do": "import", "pack_text": SHORTER.replace("\n", "\r\n")})
+    assert (done.status_code, done.headers["location"]) == (303, f"/rules/{PACK}")
+    assert pack_admin.show_pack(house.services, PACK)["own"]
+    assert "<ins>4 小时</ins>" in boss.get(f"/rules/{PACK}/diff").text
+    assert "<del>4 小时</del>" in boss.get(f"/rules/{PACK}/diff?{backwards(house)}").text
+    assert boss.post(f"/rules/{PACK}/reset").status_code == 303
+    assert pack_admin.show_pack(house.services, PACK)["own"] is False
+    assert boss.post(f"/rules/{PACK}/reset").status_code == 409
+
+
+def backwards(house: House) -> str:
+    versions = pack_admin.show_pack(house.services, PACK)["versions"]
+    old, new = sorted(versions, key=lambda row: bool(row["current"]))
+    return f"before={new['version']}&after={old['version']}"
+
+
+def test_a_bad_pack_shows_file_line_and_key_and_keeps_the_text(boss: Seat, house: House):
+    bad = FILE.replace("limit: PT5H", "limit: 五小时")
+    page = boss.post("/rules/upload", {"do": "import"}, files={"pack": ("坏.yaml", bad.encode())})
+    assert page.status_code == 422
+    line = 1 + bad.split("limit: 五小时")[0].count("\n")
+    assert re.search(rf"坏\.yaml</td>.*?>{line}</td>.*?limit</code>", page.text)
+    assert "limit: 五小时" in page.text
+    assert pack_admin.show_pack(house.services, PACK)["own"] is False
+
+
+@pytest.mark.parametrize("data", [b"\xff\xfe\x00bald", b"a: [", b"x" * (600 * 1024), b"&a [*a]"])
+def test_no_bytes_whatever_break_the_upload(boss: Seat, data: bytes):
+    page = boss.post("/rules/upload", {"do": "check"}, files={"pack": ("f.yaml", data)})
+    assert page.status_code == 422
+    assert "未采用任何内容" in page.text
+
+
+def test_nothing_sent_and_too_much_sent_are_said(boss: Seat):
+    empty = boss.post("/rules/upload", {"do": "check"})
+    assert empty.status_code == 422
+    assert "请选择文件" in empty.text
+    large = boss.post("/rules/upload", {"do": "check"}, files={"pack": ("f.yaml", b"x" * (1024 * 1024 + 70_000))})
+    assert large.status_code == 413
+    assert "1 MB" in large.text
+
+
+def test_a_yearly_pack_is_confirmed_by_a_button(boss: Seat):
+    assert "确认本年度继续沿用" in boss.get(f"/rules/{PACK}").text
+    assert boss.post(f"/rules/{PACK}/confirm").status_code == 303
+    page = boss.get(f"/rules/{PACK}").text
+    assert "确认本年度继续沿用" not in page
+    assert "待确认沿用" not in page
+    again = boss.post(f"/rules/{PACK}/confirm")
+    assert again.status_code == 409
+    assert "已经确认过" in again.text
+
+
+def test_a_year_is_a_month_grid_with_days_off_and_on_marked(zhang: Seat):
+    page = zhang.get("/rules/calendar?year=2026").text
+    assert page.count('class="leaf"') == 12
+    days_off = 3 + 9 + 3 + 5 + 3 + 3 + 7
+    assert page.count('<td class="day holiday">') == days_off
+    assert page.count('<td class="day makeup">') == 6
+    assert "国办发明电〔2025〕7号" in page
+    assert zhang.get("/rules/calendar?year=2090").status_code == 404
+
+
+def test_an_import_announces_what_moves_and_then_does_it(boss: Seat):
+    text = (CALENDARS_DIRECTORY / "cn-2026.yaml").read_text("utf-8").replace("2026.1", "2026.2")
+    text = text.replace("'2026-10-07']", "'2026-10-07', '2026-10-08', '2026-10-09']")
+    looked = boss.post("/rules/calendar", {"do": "check", "calendar_text": text})
+    assert looked.status_code == 200
+    assert "2026-10-08" in looked.text
+    moves = int(re.search(r'将变动的到期日 <span class="num">(\d+)', looked.text).group(1))  # type: ignore[union-attr]
+    assert moves > 0
+    assert "2026.2" not in boss.get("/rules/calendar?year=2026").text
+    done = boss.post("/rules/calendar", {"do": "import", "calendar_text": text})
+    assert (done.status_code, done.headers["location"]) == (303, "/rules/calendar?year=2026")
+    after = boss.get("/rules/calendar?year=2026").text
+    assert "2026.2" in after
+    assert "变动过的到期日" in after
+    assert boss.get("/rules/calendar?year=2026&version=2026.1").status_code == 200
+
+
+def test_a_bad_calendar_is_refused_with_its_lines(boss: Seat):
+    page = boss.post("/rules/calendar", {"do": "import", "calendar_text": "date,kind\n2027-02-30,holiday\n"})
+    assert page.status_code == 422
+    assert "未采用任何内容" in page.text
+    assert "2027-02-30,holiday" in page.text
+
+
+def test_what_if_shows_the_deadlines_of_other_times_and_severities(zhang: Seat):
+    base = "/rules/whatif?occurred_at=2025-06-02T08:00&severity="
+    assert ">06-02 13:00<" in zhang.get(f"{base}major").text
+    general = text_of(zhang.get(f"{base}general").text)
+    assert "06-04" in general
+    assert "06-02 13:00" not in general
+    ahead = zhang.get("/rules/whatif?occurred_at=2030-01-01T08:00&severity=major")
+    assert ">01-01 13:00<" in ahead.text
+    bad = zhang.get("/rules/whatif?occurred_at=gestern&severity=major")
+    assert bad.status_code == 422
+    assert 'value="gestern"' in bad.text
+    wrong = zhang.get("/rules/whatif?kind=opinion&severity=major")
+    assert wrong.status_code == 422
+
+
+def test_policies_are_shown_step_by_step(zhang: Seat):
+    assert "/rules/policies/release-5h" in zhang.get("/rules/policies").text
+    page = text_of(zhang.get("/rules/policies/release-5h").text)
+    assert "left_10m" in page
+    assert "督查室、主要负责人" in page
+    assert zhang.get("/rules/policies/none").status_code == 404
