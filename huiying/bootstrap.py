@@ -424,12 +424,15 @@ def _say_findings(services: Services, say: Callable[[str], None]) -> None:
 
 
 def _say_ready(settings: Settings, seconds: float, say: Callable[[str], None]) -> None:
+    from huiying.service.demo import ACCOUNTS_FILE, MARK
     from huiying.service.first_run import ADMINISTRATOR_ID, PASSWORD_FILE, UNIT_ID
 
     say("")
     say(f"回应系统已就绪(用时 {seconds:.1f} 秒):{settings.public_url or settings.local_url}")
     path, command = settings.data_dir / PASSWORD_FILE, _own_name()
-    if path.exists():
+    if settings.demo:
+        say(f"{MARK}登录账号在 {settings.data_dir / ACCOUNTS_FILE}")
+    elif path.exists():
         say(f"首次使用:管理员 {ADMINISTRATOR_ID} 的一次性密码在 {path}")
         say(f"  换取令牌    {command} token exchange --person {ADMINISTRATOR_ID} --password-file {path}")
         say(

@@ -50,7 +50,6 @@ SCREENS = (
     Screen("calendar", "/rules/calendar"),
     Screen("what-if", "/rules/whatif"),
     Screen("audit", "/audit", "auditor"),
-    Screen("audit-chain", "/audit/chain", "auditor", _DESK_ONLY),
     Screen("admin", "/admin", "administrator"),
     Screen("devices", "/devices"),
     Screen("enrol", "/enrol", "approver", _DESK_ONLY),

@@ -19,21 +19,25 @@ def _in_language(page: Page, language: str) -> None:
     if page.evaluate("document.body.dataset.lang") != language:
         switch_language(page, language)
     assert page.evaluate("document.body.dataset.lang") == language
-    assert page.get_attribute("html", "lang") == {"zh": "zh-CN", "en": "en"}[language]
 
 
 @pytest.mark.parametrize("language", ["zh", "en"])
 @pytest.mark.parametrize("screen", SCREENS, ids=[screen.name for screen in SCREENS])
 def test_a_screen_is_accessible_quiet_and_fits_a_telephone(screen: Screen, language: str, stage: Stage, desk: Desk):
-    page = desk(screen.role, path_of(screen, numbers(stage.folder)))
+    page = desk(screen.role, "/devices" if screen.role else screen.path)
     _in_language(page, language)
+    answer = page.goto(f"{stage.url}{path_of(screen, numbers(stage.folder))}")
+    assert answer is not None
+    assert answer.status == 200
+    assert page.get_attribute("html", "lang") == {"zh": "zh-CN", "en": "en"}[language]
     try:
         assert axe(page) == []
         if screen.name != "wall":
             page.set_viewport_size(PHONE)
             assert page.evaluate("document.scrollingElement.scrollWidth") <= PHONE["width"]
             assert page.evaluate(_WIDE) == []
-            assert axe(page) == []
+            if language == "zh":  # the same elements in both languages; on the desk both were judged
+                assert axe(page) == []
         else:
             assert page.evaluate("document.scrollingElement.scrollHeight <= innerHeight")
     finally:
