@@ -11,11 +11,13 @@ import sqlalchemy as sa
 
 from config.settings import load_settings
 from huiying.bootstrap import build
-from huiying.domain.access import LOCAL_PERMISSIONS
+from huiying.domain.access import LOCAL_PERMISSIONS, AccessRole
 from huiying.domain.errors import Refused
 from huiying.domain.kinds import Kind, TimeKind
+from huiying.domain.passwords import fault
 from huiying.service import audit, channels, demo, incidents, queries
 from huiying.service.actor import Actor
+from huiying.service.demo_script import SamplePerson
 from huiying.service.requests import RegisterRequest, TimeInput
 from huiying.service.senders import NoSender, Senders
 from huiying.service.services import Services
@@ -174,6 +176,14 @@ def test_real_data_is_never_mixed_with_sample_data(tmp_path):
     assert len(queries.incident_list(with_demo)["incidents"]) == 1
     assert not (tmp_path / demo.ACCOUNTS_FILE).exists()
     with_demo.store.close()
+
+
+def test_chance_never_makes_a_password_that_the_rules_refuse(monkeypatch):
+    person = SamplePerson("zhiban1", "示例值班员甲", "main", AccessRole.DUTY, ())
+    drawn = iter(["AAAA-5479-ddun", "KAEU-5479-ddun"])
+    monkeypatch.setattr(demo, "_new_password", lambda: next(drawn))
+    assert fault("AAAA-5479-ddun", person.id, person.name)
+    assert demo._password_for(person) == "KAEU-5479-ddun"
 
 
 def test_without_the_setting_nothing_is_made(tmp_path):
