@@ -29,7 +29,7 @@ from huiying.store import dump
 from huiying.store.audit_log import read_head
 from huiying.store.db import Store, append_audit
 from huiying.store.schema import lock_schema, migrate
-from huiying.store.tables import SCHEMA_VERSION, counter, heartbeat, setting
+from huiying.store.tables import SCHEMA_VERSION, counter, heartbeat, session, setting
 from huiying.store.types import from_micros
 
 Progress = Callable[[int, int], None]
@@ -266,6 +266,7 @@ def restore(
             replaced = _make_room(conn, now, force=force)
             _load(conn, archive, meter)
             _hold(conn, now)
+            _end_sessions(conn, now, actor)
             append_audit(conn, now, actor, [("restore", "store", _entry(path, manifest, verdict, replaced))])
         meter.tell()
     return Restored(manifest, verdict, _restored_report(manifest, verdict))
@@ -339,6 +340,12 @@ def _hold(conn: Connection, now: datetime) -> None:
     used = conn.execute(sa.select(counter.c.value).where(counter.c.name == name)).scalar()
     conn.execute(counter.delete().where(counter.c.name == name))
     conn.execute(counter.insert().values(name=name, value=(used or 0) + _NOTICE_GAP))
+
+
+def _end_sessions(conn: Connection, now: datetime, actor: str) -> None:
+    """Whoever was put out after the backup was made does not come back in with it: everybody signs in anew."""
+    alive = session.c.revoked_at.is_(None)
+    conn.execute(session.update().where(alive).values(revoked_at=now, revoked_by=actor[:80]))
 
 
 def _entry(path: Path, manifest: Manifest, verdict: Verdict, replaced: Head | None) -> dict[str, Any]:

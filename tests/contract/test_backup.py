@@ -26,11 +26,11 @@ from huiying.service.backup import KEY_NOTICE, backup, restore
 from huiying.store.db import Store, Tx, open_engine
 from huiying.store.outbox import allot_numbers, is_held
 from huiying.store.schema import check_version, upgrade
-from huiying.store.tables import audit, audit_head, counter, heartbeat, metadata, setting, unit
+from huiying.store.tables import audit, audit_head, counter, heartbeat, metadata, person, session, setting, unit
 from tests.fakes.clock import FakeClock
 from tests.fakes.rows import contents, fill
 
-_CHANGED_BY_RESTORE = frozenset({"setting", "counter", "audit", "audit_head"})
+_CHANGED_BY_RESTORE = frozenset({"setting", "counter", "audit", "audit_head", "session"})
 
 
 @pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)])
@@ -68,6 +68,7 @@ def test_every_row_of_every_table_comes_back(store: Store, target: Store, tmp_pa
     restored = restore(made.path, target, actor="local:root")
     assert _contents(target, _CHANGED_BY_RESTORE) == {k: v for k, v in before.items() if k not in _CHANGED_BY_RESTORE}
     assert _contents(target)["audit"][: noted.count] == before["audit"]
+    assert len(_contents(target)["session"]) == len(before["session"])
     assert verify(target, [noted]).ok
     assert restored.manifest.rows == sum(map(len, before.values()))
     check_version(target.engine)
@@ -122,6 +123,28 @@ def test_nothing_leaves_after_a_restore(store: Store, empty: Store, tmp_path: Pa
     assert held is not None
     assert held.value == {"held": True, "since": "2025-06-02T01:00:00.000000Z", "reason": "restored"}
     assert held.updated_at == clock()
+
+
+def test_nobody_is_signed_in_after_a_restore(store: Store, empty: Store, tmp_path: Path, clock: FakeClock):
+    fill(store)
+    with store.transaction("x") as tx:
+        person_id = tx.value(sa.select(person.c.id).limit(1))
+        ends = clock() + timedelta(hours=12)
+        row = {
+            "id": "s1",
+            "secret_hash": "0" * 64,
+            "person_id": person_id,
+            "csrf": "c",
+            "stage": "open",
+            "kind": "desk",
+        }
+        tx.run(session.insert().values(**row, opened_at=clock(), seen_at=clock(), expires_at=ends))
+    restore(backup(store, tmp_path / "b.zip").path, empty)
+    with empty.reading() as tx:
+        after = tx.all(sa.select(session))
+    mine = next(one for one in after if one.id == "s1")
+    assert (mine.revoked_at, mine.revoked_by) == (clock(), "system:restore")
+    assert all(one.revoked_at for one in after)
 
 
 def test_no_number_of_the_day_is_given_out_twice(store: Store, empty: Store, tmp_path: Path):
