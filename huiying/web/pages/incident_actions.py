@@ -60,38 +60,47 @@ class Action:
 
 def _acknowledge(services: Services, actor: Actor, no: str, fields: Fields) -> Done:
     request = AckRequest(fields.text("clock_key"), fields.text("step_id"), fields.text("note"), via="desk")
-    return incidents.acknowledge(services, actor, no, request), "已签收。时限照常计算,发布后才停止。"
+    return incidents.acknowledge(services, actor, no, request), fields.say("已签收。时限照常计算,发布后才停止。")
 
 
 def _grade(services: Services, actor: Actor, no: str, fields: Fields) -> Done:
     kind, severity = grade_of(fields)
-    basis = fields.chosen("basis", GradeBasis, "定级理由", GradeBasis.INITIAL)
-    effective = fields.at("effective_at", "新情况出现时间")
+    basis = fields.chosen("basis", GradeBasis, fields.say("定级理由"), GradeBasis.INITIAL)
+    effective = fields.at("effective_at", fields.say("新情况出现时间"))
     if not fields.text("criterion"):
-        fields.errors["criterion"] = "请写明定级依据。"
+        fields.errors["criterion"] = fields.say("请写明定级依据。")
     if basis is GradeBasis.WORSENED and effective is None:
-        fields.errors.setdefault("effective_at", "事态升级须写明新情况出现的时间。")
+        fields.errors.setdefault("effective_at", fields.say("事态升级须写明新情况出现的时间。"))
     if basis is GradeBasis.WORSENED and not fields.text("evidence"):
-        fields.errors["evidence"] = "事态升级须写明事实依据。"
+        fields.errors["evidence"] = fields.say("事态升级须写明事实依据。")
     fields.check()
     request = GradeRequest(kind, severity, basis, fields.text("criterion"), effective, fields.text("evidence"))
     view = incidents.grade(services, actor, no, request)
-    return view, f"已定级:{view['severity_zh'] or view['kind_zh']}。{_running(view)}"
+    grade = view["severity_zh"] or view["kind_zh"]
+    return view, _then(fields, view, _("已定级:{what}。"), what=fields.say(grade))
 
 
-def _running(view: dict[str, Any]) -> str:
+def _running(fields: Fields, view: dict[str, Any]) -> str:
     """The clocks that run now, with their due times."""
     found = [clock for clock in view["clocks"] if clock["binding"] and clock["state"] in {"running", "breached"}]
     if not found:
-        return "没有正在计时的时钟。"
-    words = "、".join(f"{c['name']} {datetime.fromisoformat(c['due_at']):%m-%d %H:%M} 止" for c in found[:6])
-    return f"正在计时:{words}。"
+        return fields.say("没有正在计时的时钟。")
+    one, words = fields.say("{name} {due} 止"), []
+    for clock in found[:6]:
+        name, due = str(clock["name"]), datetime.fromisoformat(clock["due_at"])
+        words.append(one.format(name=fields.say(name), due=f"{due:%m-%d %H:%M}"))
+    return fields.say("正在计时:{words}。").format(words="、".join(words))
+
+
+def _then(fields: Fields, view: dict[str, Any], said: str, **values: object) -> str:
+    """What was done, and what runs now."""
+    return fields.say(said).format(**values) + _running(fields, view)
 
 
 def _release(services: Services, actor: Actor, no: str, fields: Fields) -> Done:
-    kind = fields.chosen("kind", PublicationKind, "发布形式", PublicationKind.RELEASE)
-    content = fields.chosen("content_kind", ContentKind, "内容类型", ContentKind.ORIGINAL)
-    published = fields.at("published_at", "发布(开始)时间", required=True)
+    kind = fields.chosen("kind", PublicationKind, fields.say("发布形式"), PublicationKind.RELEASE)
+    content = fields.chosen("content_kind", ContentKind, fields.say("内容类型"), ContentKind.ORIGINAL)
+    published = fields.at("published_at", fields.say("发布(开始)时间"), required=True)
     _evidence(fields)
     fields.check()
     assert published is not None
@@ -108,15 +117,15 @@ def _release(services: Services, actor: Actor, no: str, fields: Fields) -> Done:
         confidentiality={"checked_by": checked_by} if checked_by else {},
     )
     view = incidents.record_release(services, actor, no, request, fields.text("key"))
-    return view, f"已登记{kind.zh}。{view.get('effect', '')}。"
+    return view, fields.say("已登记{kind}。{effect}。").format(kind=fields.say(kind.zh), effect=view.get("effect", ""))
 
 
 def _evidence(fields: Fields) -> None:
     url = fields.text("url")
     if not url and not fields.text("text"):
-        fields.errors["url"] = "请填写发布网址或发布内容作为凭据,否则不能认定为已发布。"
+        fields.errors["url"] = fields.say("请填写发布网址或发布内容作为凭据,否则不能认定为已发布。")
     elif url and not url.lower().startswith(("http://", "https://")):
-        fields.errors["url"] = "网址须以 http:// 或 https:// 开头。"
+        fields.errors["url"] = fields.say("网址须以 http:// 或 https:// 开头。")
 
 
 _TRISTATE = {"": None, "yes": True, "no": False}
@@ -124,41 +133,42 @@ _TRISTATE = {"": None, "yes": True, "no": False}
 
 def _tristate(fields: Fields, name: str) -> bool | None:
     if fields.text(name) not in _TRISTATE:
-        fields.errors[name] = "请选择是或否,不改则留空。"
+        fields.errors[name] = fields.say("请选择是或否,不改则留空。")
     return _TRISTATE.get(fields.text(name))
 
 
 def _review(services: Services, actor: Actor, no: str, fields: Fields) -> Done:
-    number = fields.whole("publication", "发布记录编号")
-    verdict = fields.word("review", Review, "核验结论")
-    content = fields.word("content_kind", ContentKind, "内容类型")
+    number = fields.whole("publication", fields.say("发布记录编号"))
+    verdict = fields.word("review", Review, fields.say("核验结论"))
+    content = fields.word("content_kind", ContentKind, fields.say("内容类型"))
     choices = {name: _tristate(fields, name) for name in ("substantive", "credited", "withdrawn")}
     if verdict is None and content is None and all(choice is None for choice in choices.values()):
-        fields.errors.setdefault("review", "请至少作一项判断;没有要改的就不必提交。")
+        fields.errors.setdefault("review", fields.say("请至少作一项判断;没有要改的就不必提交。"))
     fields.check()
     request = ReviewRequest(number, verdict, content, note=fields.text("note"), **choices)
     view = incidents.review(services, actor, no, request)
-    return view, f"已核验发布记录 {number},时钟已重新判定。{_running(view)}"
+    return view, _then(fields, view, _("已核验发布记录 {number},时钟已重新判定。"), number=number)
 
 
 def _correct(services: Services, actor: Actor, no: str, fields: Fields) -> Done:
-    kind = fields.chosen("kind", TimeKind, "要更正的时间", TimeKind.OCCURRED)
-    time = stated_time(fields, "value", "更正后的时间", required=True)
-    _reason(fields, "更正理由")
+    kind = fields.chosen("kind", TimeKind, fields.say("要更正的时间"), TimeKind.OCCURRED)
+    time = stated_time(fields, "value", fields.say("更正后的时间"), required=True)
+    _reason(fields, fields.say("更正理由"))
     view = incidents.correct(services, actor, no, CorrectRequest(fields.text("reason"), kind, time))
-    return view, f"已更正{kind.zh},时钟已重新计算。{_running(view)}"
+    return view, _then(fields, view, _("已更正{kind},时钟已重新计算。"), kind=fields.say(kind.zh))
 
 
 def _late_exposure(services: Services, actor: Actor, no: str, fields: Fields) -> Done:
-    _reason(fields, "理由")
+    _reason(fields, fields.say("理由"))
     wanted = fields.text("confirmed") == "yes"
     view = incidents.correct(services, actor, no, CorrectRequest(fields.text("reason"), late_exposure=wanted))
-    return view, f"已改为{'按首发(曝光)时间' if wanted else '按事发时间'}起算。{_running(view)}"
+    said = _("已改为按首发(曝光)时间起算。") if wanted else _("已改为按事发时间起算。")
+    return view, _then(fields, view, said)
 
 
 def _reason(fields: Fields, label: str) -> None:
     if not fields.text("reason"):
-        fields.errors["reason"] = f"请填写{label}。"
+        fields.errors["reason"] = fields.say("请填写{label}。").format(label=label)
     fields.check()
 
 
@@ -168,114 +178,120 @@ def _details(services: Services, actor: Actor, no: str, fields: Fields) -> Done:
         name: fields.text(name) for name in ("title", "body", "notice_title", "category") if name in names
     }
     if not changes.get("title", "x"):
-        fields.errors["title"] = "标题不能为空。"
-    _reason(fields, "修改理由")
-    return incidents.update_details(
-        services, actor, no, changes, fields.text("reason")
-    ), "已修改内容,原文的摘要已留存。"
+        fields.errors["title"] = fields.say("标题不能为空。")
+    _reason(fields, fields.say("修改理由"))
+    view = incidents.update_details(services, actor, no, changes, fields.text("reason"))
+    return view, fields.say("已修改内容,原文的摘要已留存。")
 
 
 def _merge(services: Services, actor: Actor, no: str, fields: Fields) -> Done:
     into = fields.text("into")
     if not into:
-        fields.errors["into"] = "请填写主件编号。"
-    _reason(fields, "并案理由")
-    return incidents.merge(
-        services, actor, no, into, fields.text("reason")
-    ), f"已并入 {into},时钟按最早的时间重新计算。"
+        fields.errors["into"] = fields.say("请填写主件编号。")
+    _reason(fields, fields.say("并案理由"))
+    view = incidents.merge(services, actor, no, into, fields.text("reason"))
+    return view, fields.say("已并入 {into},时钟按最早的时间重新计算。").format(into=into)
 
 
 def _unmerge(services: Services, actor: Actor, no: str, fields: Fields) -> Done:
-    _reason(fields, "拆分理由")
+    _reason(fields, fields.say("拆分理由"))
     view = incidents.unmerge(services, actor, no, fields.text("reason"))
-    return view, f"已拆出。{_running(view)}"
+    return view, _then(fields, view, _("已拆出。"))
 
 
 def _ending(use: Callable[[Services, Actor, str, str], dict[str, Any]], said: str) -> Perform:
     def perform(services: Services, actor: Actor, no: str, fields: Fields) -> Done:
-        _reason(fields, "理由")
-        return use(services, actor, no, fields.text("reason")), said
+        _reason(fields, fields.say("理由"))
+        return use(services, actor, no, fields.text("reason")), fields.say(said)
 
     return perform
 
 
 def _reopen(services: Services, actor: Actor, no: str, fields: Fields) -> Done:
     times = times_of(fields)
-    _reason(fields, "重开理由")
+    _reason(fields, fields.say("重开理由"))
     view = incidents.reopen(services, actor, no, fields.text("reason"), times)
-    return view, f"已重开,进入第 {view['cycle']} 轮。{_running(view)}"
+    return view, _then(fields, view, _("已重开,进入第 {cycle} 轮。"), cycle=view["cycle"])
 
 
 def _reassign(services: Services, actor: Actor, no: str, fields: Fields) -> Done:
     if not fields.text("unit_id"):
-        fields.errors["unit_id"] = "请选择新的主办单位。"
-    _reason(fields, "转交理由")
+        fields.errors["unit_id"] = fields.say("请选择新的主办单位。")
+    _reason(fields, fields.say("转交理由"))
     view = incidents.reassign(services, actor, no, fields.text("unit_id"), fields.text("reason"))
-    return view, f"主办单位已变更为{view['unit']['name']},时限不重新起算。"
+    return view, fields.say("主办单位已变更为{unit},时限不重新起算。").format(unit=view["unit"]["name"])
 
 
 def _task(services: Services, actor: Actor, no: str, fields: Fields) -> Done:
-    due = fields.at("due_at", "任务截止时间", required=True)
-    for name, label in (("unit_id", "承办单位"), ("name", "任务名称")):
+    due = fields.at("due_at", fields.say("任务截止时间"), required=True)
+    for name, label in (("unit_id", fields.say("承办单位")), ("name", fields.say("任务名称"))):
         if not fields.text(name):
-            fields.errors[name] = f"请填写{label}。"
+            fields.errors[name] = fields.say("请填写{label}。").format(label=label)
     fields.check()
     assert due is not None
     unit, name = fields.text("unit_id"), fields.text("name")
-    return incidents.add_task(services, actor, no, unit, name, due, fields.text("key")), f"已交办:{name}。"
+    view = incidents.add_task(services, actor, no, unit, name, due, fields.text("key"))
+    return view, fields.say("已交办:{name}。").format(name=name)
 
 
 def _task_done(services: Services, actor: Actor, no: str, fields: Fields) -> Done:
-    done = fields.at("at", "完成时间", required=True)
+    done = fields.at("at", fields.say("完成时间"), required=True)
     fields.check()
     assert done is not None
-    return incidents.task_done(services, actor, no, fields.text("task"), done), "已登记任务完成。"
+    return incidents.task_done(services, actor, no, fields.text("task"), done), fields.say("已登记任务完成。")
 
 
 def _transfer(services: Services, actor: Actor, no: str, fields: Fields) -> Done:
-    received = fields.at("received_at", "接收时间", required=True)
-    due = fields.at("due_at", "反馈时限")
+    received = fields.at("received_at", fields.say("接收时间"), required=True)
+    due = fields.at("due_at", fields.say("反馈时限"))
     if not fields.text("notice_no"):
-        fields.errors["notice_no"] = "请填写来文号。"
+        fields.errors["notice_no"] = fields.say("请填写来文号。")
     fields.check()
     assert received is not None
     request = TransferInput(fields.text("notice_no"), received, due, fields.text("from_org"))
     view = incidents.add_transfer(services, actor, no, request, fields.text("key"))
-    return view, "已登记转办通知。" + ("" if due else "来文没有写明反馈时限,不设时钟。")
+    return view, fields.say("已登记转办通知。") + ("" if due else fields.say("来文没有写明反馈时限,不设时钟。"))
 
 
 def _feedback(services: Services, actor: Actor, no: str, fields: Fields) -> Done:
-    sent = fields.at("at", "反馈时间", required=True)
+    sent = fields.at("at", fields.say("反馈时间"), required=True)
     fields.check()
     assert sent is not None
-    return incidents.transfer_feedback(services, actor, no, fields.text("transfer"), sent), "已登记向上级反馈。"
+    return incidents.transfer_feedback(services, actor, no, fields.text("transfer"), sent), fields.say(
+        "已登记向上级反馈。"
+    )
 
 
 def _continuous(services: Services, actor: Actor, no: str, fields: Fields) -> Done:
-    hours = fields.whole("every_hours", "间隔小时数")
+    hours = fields.whole("every_hours", fields.say("间隔小时数"))
     fields.check()
     view = incidents.set_continuous(services, actor, no, hours)
-    return view, f"持续发布间隔已设为 {hours} 小时(内部要求)。" if hours else "已停止持续发布计时。"
+    if not hours:
+        return view, fields.say("已停止持续发布计时。")
+    return view, fields.say("持续发布间隔已设为 {hours} 小时(内部要求)。").format(hours=hours)
 
 
 def _stage(services: Services, actor: Actor, no: str, fields: Fields) -> Done:
     stage = fields.text("stage")
-    return incidents.enter_stage(services, actor, no, stage, fields.text("note")), f"已进入「{stage}」阶段。"
+    view = incidents.enter_stage(services, actor, no, stage, fields.text("note"))
+    return view, fields.say("已进入「{stage}」阶段。").format(stage=stage)
 
 
 def _attribution(services: Services, actor: Actor, no: str, fields: Fields) -> Done:
-    found = fields.chosen("attribution", Attribution, "归因", Attribution.LATE_RESPONSE)
+    found = fields.chosen("attribution", Attribution, fields.say("归因"), Attribution.LATE_RESPONSE)
     if not fields.text("note"):
-        fields.errors["note"] = "请填写归因说明。"
+        fields.errors["note"] = fields.say("请填写归因说明。")
     fields.check()
     key, note = fields.text("clock_key"), fields.text("note")
-    return incidents.confirm_attribution(services, actor, no, key, found, note), f"已确认归因:{found.zh}。"
+    view = incidents.confirm_attribution(services, actor, no, key, found, note)
+    return view, fields.say("已确认归因:{what}。").format(what=fields.say(found.zh))
 
 
 def _replan(services: Services, actor: Actor, no: str, fields: Fields) -> Done:
-    _reason(fields, "更换理由")
+    _reason(fields, fields.say("更换理由"))
     key, policy, reason = fields.text("clock_key"), fields.text("policy_id"), fields.text("reason")
-    return incidents.replan(services, actor, no, key, policy, reason), "已更换督办方案,后续提醒按新方案排定。"
+    view = incidents.replan(services, actor, no, key, policy, reason)
+    return view, fields.say("已更换督办方案,后续提醒按新方案排定。")
 
 
 _ALWAYS = _("须第二人确认:提交后生成待确认申请,确认之前各项时限照常计算。")
@@ -312,11 +328,11 @@ ACTIONS: dict[str, Action] = {
         Action("merge", _("并案"), _P.MERGE, _merge, lead_only=True, decisive=True, second=_LATER),
         Action("unmerge", _("拆出"), _P.MERGE, _unmerge, when="merged", lead_only=True, decisive=True, second=_LATER),
         Action(
-            "close", _("办结归档"), _P.END, _ending(incidents.close, "已办结归档。"), lead_only=True, decisive=True,
+            "close", _("办结归档"), _P.END, _ending(incidents.close, _("已办结归档。")), lead_only=True, decisive=True,
         ),
-        Action("void", _("误报撤销"), _P.END, _ending(incidents.void, "已撤销。"), lead_only=True, decisive=True, second=_ALWAYS),
-        Action("waive", _("研判不予回应"), _P.END, _ending(incidents.waive, "已记为不予回应。"), lead_only=True, decisive=True, second=_ALWAYS),
-        Action("hand-over", _("移交其他机关"), _P.END, _ending(incidents.hand_over, "已移交。"), lead_only=True, decisive=True, second=_ALWAYS),
+        Action("void", _("误报撤销"), _P.END, _ending(incidents.void, _("已撤销。")), lead_only=True, decisive=True, second=_ALWAYS),
+        Action("waive", _("研判不予回应"), _P.END, _ending(incidents.waive, _("已记为不予回应。")), lead_only=True, decisive=True, second=_ALWAYS),
+        Action("hand-over", _("移交其他机关"), _P.END, _ending(incidents.hand_over, _("已移交。")), lead_only=True, decisive=True, second=_ALWAYS),
         Action("reopen", _("复燃重开"), _P.END, _reopen, when="ended", lead_only=True, decisive=True),
     )
 }  # fmt: skip

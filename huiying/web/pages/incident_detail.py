@@ -19,25 +19,34 @@ from huiying.web.callers import House
 from huiying.web.pages import incident_actions as actions
 from huiying.web.pages.incident_forms import Fields, Form, errors_of
 from huiying.web.pages.shell import Guarded, Session, allow, back, render
+from huiying.web.pages.words import Say, words_of
 
 router = APIRouter(include_in_schema=False)
 
 Reader = Annotated[Session, allow(Permission.READ)]
 
+
+def _(text: str) -> str:
+    """Mark a text for the catalogue."""
+    return text
+
+
 No = Annotated[str, Path(max_length=20)]
-_CHANGED = "您打开页面之后事项已有变更(第 {seen} 版 → 第 {now} 版),本次未提交。下面是现在的情形,您填写的内容已保留,请核对后再提交。"
+_CHANGED = _(
+    "您打开页面之后事项已有变更(第 {seen} 版 → 第 {now} 版),本次未提交。下面是现在的情形,您填写的内容已保留,请核对后再提交。"
+)
 #: What the timeline shows of the history, by our words for the entries.
 _MARKS = {
-    "registered": "登记",
-    "grading": "定级",
-    "merged": "并入",
-    "absorbed": "并案",
-    "voided": "撤销",
-    "waived": "不予回应",
-    "handed_over": "移交",
-    "closed": "办结",
-    "reopened_as": "重开",
-    "acknowledged": "签收",
+    "registered": _("登记"),
+    "grading": _("定级"),
+    "merged": _("并入"),
+    "absorbed": _("并案"),
+    "voided": _("撤销"),
+    "waived": _("不予回应"),
+    "handed_over": _("移交"),
+    "closed": _("办结"),
+    "reopened_as": _("重开"),
+    "acknowledged": _("签收"),
 }
 
 
@@ -72,7 +81,7 @@ def _carry_out(
 def _refuse_stale(services: Services, session: Session, no: str, fields: Fields) -> None:
     view = queries.view_incident(services, no, session.actor)
     if actions.stale(fields, view):
-        raise Conflict(_CHANGED.format(seen=fields.text("version"), now=view["version"]))
+        raise Conflict(fields.say(_CHANGED).format(seen=fields.text("version"), now=view["version"]))
 
 
 def _add_routes(action: actions.Action) -> None:
@@ -110,7 +119,7 @@ def _page(
     errors: dict[str, str] | None = None,
 ) -> Response:
     case = incident_desk.case(services, session.actor, no)
-    view = case["view"]
+    view, say = case["view"], words_of(request)
     may = {
         name for name, action in actions.ACTIONS.items() if actions.offered(action, view, session.actor, leads=case["leads"])
     }  # fmt: skip
@@ -127,7 +136,7 @@ def _page(
         view=view,
         clocks=clocks,
         urgent=next((c for c in clocks if c["binding"] and c["remaining_seconds"] is not None), None),
-        chart=lay_out(datetime.fromisoformat(case["now"]), _spans(clocks), case["ticks"], _marks(case)),
+        chart=lay_out(datetime.fromisoformat(case["now"]), _spans(clocks, say), case["ticks"], _marks(case, say)),
         stages=_stages(view),
         may=may,
         actions=actions.ACTIONS,
@@ -163,42 +172,41 @@ def _chip(clock: dict[str, Any]) -> str:
     return {"satisfied": "met", "satisfied_late": "late"}.get(clock["state"], "off")
 
 
-def _spans(clocks: list[dict[str, Any]]) -> list[Span]:
+def _spans(clocks: list[dict[str, Any]], say: Say) -> list[Span]:
     """A lane for each clock; one that another document asks for with the very same due time needs no second lane."""
     binding = {(clock["rule"], clock["due_at"]) for clock in clocks if clock["binding"]}
     return [
-        _span(clock) for clock in clocks if clock["binding"] or (clock["rule"], clock["due_at"]) not in binding
+        _span(clock, say) for clock in clocks if clock["binding"] or (clock["rule"], clock["due_at"]) not in binding
     ]  # fmt: skip
 
 
-def _span(clock: dict[str, Any]) -> Span:
+def _span(clock: dict[str, Any], say: Say) -> Span:
+    name, state = str(clock["name"]), str(clock["state_zh"])
     start, due = datetime.fromisoformat(clock["started_at"]), datetime.fromisoformat(clock["due_at"])
     end = clock["fulfilled_at"] or clock["ended_at"]
     return Span(
         key=clock["key"],
-        name=clock["name"],
+        name=say(name),
         start=start,
         due=due,
         state=clock["state"],
         is_open=clock["remaining_seconds"] is not None,
-        text=f"{start:%m-%d %H:%M} → {due:%m-%d %H:%M} {clock['state_zh']}",
+        text=f"{start:%m-%d %H:%M} → {due:%m-%d %H:%M} {say(state)}",
         end=datetime.fromisoformat(end) if end else None,
         internal=clock["status"] == "internal",
         binding=clock["binding"],
     )
 
 
-def _marks(case: dict[str, Any]) -> list[Mark]:
+def _marks(case: dict[str, Any], say: Say) -> list[Mark]:
     view = case["view"]
-    found = [
-        Mark(datetime.fromisoformat(p["published_at"]), "release", f"{p['kind_zh']} {p['published_at'][11:16]}")
-        for p in view["publications"]
-    ]
+    released = [(str(p["kind_zh"]), str(p["published_at"])) for p in view["publications"]]
+    found = [Mark(datetime.fromisoformat(at), "release", f"{say(kind)} {at[11:16]}") for kind, at in released]
     found += [Mark(datetime.fromisoformat(s["entered_at"]), "stage", s["stage"]) for s in view["stages"]]
     found += [
-        Mark(datetime.fromisoformat(item["at"]), item["what"], _MARKS[item["what"]])
+        Mark(datetime.fromisoformat(item["at"]), item["what"], say(word))
         for item in case["items"]
-        if item["kind"] == "fact" and item["what"] in _MARKS
+        if item["kind"] == "fact" and (word := _MARKS.get(item["what"]))
     ]
     return found
 

@@ -15,6 +15,7 @@ from huiying.domain.kinds import Kind, Severity, TimeKind
 from huiying.domain.plan import SHANGHAI
 from huiying.domain.text import moment
 from huiying.service.requests import RegisterRequest, TimeInput, TransferInput
+from huiying.web.pages.words import Say, words_of
 
 #: The times an officer states, in the order in which they come to pass.
 STATED = (TimeKind.OCCURRED, TimeKind.EXPOSED, TimeKind.CAPTURED, TimeKind.DETECTED, TimeKind.NOTIFIED)
@@ -40,10 +41,11 @@ def errors_of(error: InvalidInput) -> dict[str, str]:
 
 
 class Fields:
-    """The fields of a form as the browser sent them; ``errors`` gathers what cannot be read."""
+    """The fields of a form as the browser sent them; ``errors`` gathers what cannot be read, said by ``say``."""
 
-    def __init__(self, pairs: Sequence[tuple[str, str]]) -> None:
+    def __init__(self, pairs: Sequence[tuple[str, str]], say: Say = str) -> None:
         self.pairs = list(pairs)
+        self.say = say
         self.errors: dict[str, str] = {}
 
     def text(self, name: str) -> str:
@@ -64,14 +66,15 @@ class Fields:
         text = self.text(name)
         if not text:
             if required:
-                self.errors[name] = f"请填写{label}。"
+                self.errors[name] = self.say("请填写{label}。").format(label=label)
             return None
         if _LOCAL.fullmatch(text):
             text = _with_offset(text)
         try:
             return moment(name, text)
         except InvalidInput:
-            self.errors[name] = f"{label}「{text[:40]}」不是时间,请写成 2026-11-22 08:30。"
+            sentence = self.say("{label}「{text}」不是时间,请写成 2026-11-22 08:30。")
+            self.errors[name] = sentence.format(label=label, text=text[:40])
             return None
 
     def word(self, name: str, words: type[_W], label: str) -> _W | None:
@@ -80,14 +83,14 @@ class Fields:
         try:
             return words(text) if text else None
         except ValueError:
-            self.errors[name] = f"{label}不在可选范围内,请重新选择。"
+            self.errors[name] = self.say("{label}不在可选范围内,请重新选择。").format(label=label)
             return None
 
     def chosen(self, name: str, words: type[_W], label: str, default: _W) -> _W:
         """One of our own words; nothing chosen is an error (``default`` then only keeps the types honest)."""
         found = self.word(name, words, label)
         if found is None:
-            self.errors.setdefault(name, f"请选择{label}。")
+            self.errors.setdefault(name, self.say("请选择{label}。").format(label=label))
             return default
         return found
 
@@ -95,7 +98,7 @@ class Fields:
         """A whole number."""
         text = self.text(name)
         if not re.fullmatch(r"\d{1,9}", text):
-            self.errors[name] = f"{label}须为整数。"
+            self.errors[name] = self.say("{label}须为整数。").format(label=label)
             return 0
         return int(text)
 
@@ -125,7 +128,8 @@ def _with_offset(text: str) -> str:
 
 async def _read(request: Request) -> Fields:
     form = await request.form()
-    return Fields([(name, value) for name, value in form.multi_items() if isinstance(value, str)])
+    pairs = [(name, value) for name, value in form.multi_items() if isinstance(value, str)]
+    return Fields(pairs, words_of(request))
 
 
 Form = Annotated[Fields, Depends(_read)]
@@ -140,7 +144,7 @@ def grade_of(fields: Fields) -> tuple[Kind, Severity | None]:
     try:
         return Kind(kind), Severity(severity) if severity else None
     except ValueError:
-        fields.errors["grade"] = "请选择级别;尚未研判的突发事件选「未定级」。"
+        fields.errors["grade"] = fields.say("请选择级别;尚未研判的突发事件选「未定级」。")
         return Kind.OPINION, None
 
 
@@ -149,7 +153,8 @@ def stated_time(fields: Fields, name: str, label: str, *, required: bool = False
     value = fields.at(name, label, required=required)
     exact = EXACTNESS.get(fields.text(f"{name}_exact") or "minute")
     if exact is None:
-        fields.errors[f"{name}_exact"] = f"{label}的精确程度不在可选范围内。"
+        sentence = fields.say("{label}的精确程度不在可选范围内。")
+        fields.errors[f"{name}_exact"] = sentence.format(label=label)
     if value is None or exact is None:
         return None
     return TimeInput(value, fields.text(f"{name}_source"), *exact)
@@ -157,7 +162,7 @@ def stated_time(fields: Fields, name: str, label: str, *, required: bool = False
 
 def times_of(fields: Fields) -> dict[TimeKind, TimeInput]:
     """Every time that was stated."""
-    found = {kind: stated_time(fields, str(kind), kind.zh) for kind in STATED}
+    found = {kind: stated_time(fields, str(kind), fields.say(kind.zh)) for kind in STATED}
     return {kind: value for kind, value in found.items() if value is not None}
 
 
@@ -167,13 +172,13 @@ def transfer_of(fields: Fields) -> TransferInput | None:
     if not any(fields.text(name) for name in names):
         return None
     if not fields.text("transfer_no"):
-        fields.errors["transfer_no"] = "请填写来文号;不是上级转办的,请把转办一栏清空。"
-    received = fields.at("transfer_received", "转办通知接收时间", required=True)
-    due = fields.at("transfer_due", "反馈时限")
+        fields.errors["transfer_no"] = fields.say("请填写来文号;不是上级转办的,请把转办一栏清空。")
+    received = fields.at("transfer_received", fields.say("转办通知接收时间"), required=True)
+    due = fields.at("transfer_due", fields.say("反馈时限"))
     if received is None:
         return None
     if due is not None and due <= received:
-        fields.errors["transfer_due"] = "反馈时限早于接收时间,请核对来文。"
+        fields.errors["transfer_due"] = fields.say("反馈时限早于接收时间,请核对来文。")
     return TransferInput(fields.text("transfer_no"), received, due, fields.text("transfer_from"))
 
 
@@ -182,11 +187,11 @@ def register_request(fields: Fields) -> RegisterRequest:
     kind, severity = grade_of(fields)
     times, transfer = times_of(fields), transfer_of(fields)
     if not fields.text("title"):
-        fields.errors["title"] = "请填写标题。"
+        fields.errors["title"] = fields.say("请填写标题。")
     if severity is not None and not fields.text("criterion"):
-        fields.errors["criterion"] = "定级需写明依据(例如对照哪一条分级标准)。"
+        fields.errors["criterion"] = fields.say("定级需写明依据(例如对照哪一条分级标准)。")
     if not fields.text("unit_id"):
-        fields.errors["unit_id"] = "请选择主办单位。"
+        fields.errors["unit_id"] = fields.say("请选择主办单位。")
     fields.check()
     return RegisterRequest(
         title=fields.text("title"),

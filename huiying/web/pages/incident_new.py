@@ -63,7 +63,7 @@ def register(request: Request, services: House, fields: Form, session: Registrar
         if error.status >= 500:
             raise
         return _refused(request, services, session, fields, {"": error.message}, error.status)
-    return back(request, f"/incidents/{view['no']}", _started(view))
+    return back(request, f"/incidents/{view['no']}", _started(fields, view))
 
 
 def _refused(
@@ -79,13 +79,17 @@ def _refused(
     )
 
 
-def _started(view: dict[str, Any]) -> str:
+def _started(fields: Fields, view: dict[str, Any]) -> str:
     """What to say after registering: the number and the clocks that run."""
+    say = fields.say
     clocks = sorted((clock for clock in view["clocks"] if clock["binding"]), key=lambda clock: str(clock["due_at"]))
     if not clocks:
-        return f"已登记 {view['no']}。没有时钟启动:没有适用的时限条款。"
-    names = "、".join(f"{clock['name']}({_when(clock['due_at'])} 止)" for clock in clocks)
-    return f"已登记 {view['no']},启动 {len(clocks)} 个时钟:{names}。"
+        return say("已登记 {no}。没有时钟启动:没有适用的时限条款。").format(no=view["no"])
+    one = say("{name}({due} 止)")
+    found = [(str(clock["name"]), _when(clock["due_at"])) for clock in clocks]
+    names = "、".join(one.format(name=say(name), due=due) for name, due in found)
+    sentence = say("已登记 {no},启动 {count} 个时钟:{names}。")
+    return sentence.format(no=view["no"], count=len(clocks), names=names)
 
 
 def _when(at: str) -> str:
@@ -128,7 +132,7 @@ def _form(
 
 def preview_of(services: Services, session: Session, fields: Fields) -> dict[str, Any]:
     """The clocks, reminders and look-alikes of what has been typed so far; half a form gives half an answer."""
-    reading = Fields(fields.pairs)
+    reading = Fields(fields.pairs, fields.say)
     kind, severity = grade_of(reading)
     times, transfer = times_of(reading), transfer_of(reading)
     alike = incident_desk.look_alikes(

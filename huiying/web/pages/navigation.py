@@ -29,6 +29,7 @@ ENTRIES = (
     Entry("/", _("值班台"), frozenset({_P.READ})),
     Entry("/incidents/new", _("登记事件"), frozenset({_P.REGISTER})),
     Entry("/incidents", _("事件"), frozenset({_P.READ})),
+    Entry("/requests", _("待确认"), frozenset({_P.READ})),
     Entry("/runs", _("运行记录"), frozenset({_P.READ})),
     Entry("/handover", _("交接班"), frozenset({_P.READ})),
     Entry("/inbox", _("收件箱")),

@@ -74,7 +74,9 @@ def withdraw(request: Request, services: House, number: Number, fields: Form, se
         if error.status >= 500:
             raise
         return _page(request, services, session, status=error.status, fault=error.message)
-    return back(request, _target(fields, no), f"申请 {number} 已撤回,事项未作任何改动。")
+    return back(
+        request, _target(fields, no), fields.say("申请 {number} 已撤回,事项未作任何改动。").format(number=number)
+    )
 
 
 def _target(fields: Fields, no: str) -> str:
@@ -101,5 +103,10 @@ def _decide(
         if error.status >= 500:
             raise
         return _page(request, services, session, status=error.status, fault=error.message)
-    said = f"申请 {number} 已同意,变更已生效。" if agreed else f"申请 {number} 未同意,事项未作任何改动。"
-    return back(request, _target(fields, no), f"{said}事项 {view['no']} 现为{view['state_zh']}。")
+    words = (
+        fields.say("申请 {number} 已同意,变更已生效。事项 {no} 现为{state}。")
+        if agreed
+        else fields.say("申请 {number} 未同意,事项未作任何改动。事项 {no} 现为{state}。")
+    )
+    state = str(view["state_zh"])
+    return back(request, _target(fields, no), words.format(number=number, no=view["no"], state=fields.say(state)))
