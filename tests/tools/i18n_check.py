@@ -6,6 +6,7 @@ translates by its Chinese reading. Nothing may be untranslated, fuzzy or left ov
 
 from __future__ import annotations
 
+import ast
 import importlib
 import inspect
 import re
@@ -54,6 +55,16 @@ def _words() -> Iterator[tuple[str, str]]:
                         yield word.zh, f"huiying/domain/{name}.py:{kind.__name__}"
 
 
+def literals() -> set[str]:
+    """Every text of the services and the domain: a refusal's whole sentence may be translated where it is shown."""
+    found = set()
+    for path in sorted([*WEB.parent.glob("service/*.py"), *WEB.parent.glob("domain/*.py"), *WEB.glob("**/*.py")]):
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            if isinstance(node, ast.Constant) and isinstance(node.value, str):
+                found.add(node.value)
+    return found
+
+
 def findings(catalogue: Catalog, wanted: dict[str, str]) -> Iterator[str]:
     """What is wrong with the catalogue."""
     have = {_id(message): message for message in catalogue if message.id}
@@ -65,7 +76,7 @@ def findings(catalogue: Catalog, wanted: dict[str, str]) -> Iterator[str]:
             yield f"{place}: fuzzy: {text}"
         elif sorted(_HOLDER.findall(text)) != sorted(_HOLDER.findall(_string(message.string))):
             yield f"{place}: other placeholders than the original: {text}"
-    for text in have.keys() - wanted.keys():
+    for text in sorted(have.keys() - wanted.keys() - literals()):
         yield f"{CATALOGUE.name}: nobody says this any more: {text}"
 
 
