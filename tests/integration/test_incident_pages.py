@@ -689,3 +689,32 @@ def test_the_administrator_reads_no_content(sit: Sit):
     place = register(sit())
     for path in (place, "/incidents", "/requests"):
         assert sit("boss").get(path).status_code == 403
+
+
+def chinese_on(page: str) -> set[str]:
+    """The Chinese words of a page that are not the names of this house."""
+    rest = re.sub(r'<button[^>]*lang="zh-CN">中文</button>', "", page)
+    return set(re.findall(r"[\u4e00-\u9fff]+", rest)) - {
+        "示例市政务公开办",
+        "示例市水务局",
+        "示例市卫健委",
+        "张一",
+        "回应",
+    }
+
+
+def test_in_english_the_forms_the_flash_and_the_errors_are_english(sit: Sit):
+    seat = sit()
+    seat.post("/language", {"language": "en", "to": "/incidents"})
+    for path in ("/incidents/new", "/incidents", "/requests"):
+        page = seat.get(path)
+        assert '<html lang="en">' in page.text
+        assert chinese_on(page.text) == set(), path
+    refused = seat.post("/incidents", {"title": "Flooded road", "occurred_at": "soon", "grade": ""})
+    assert chinese_on(refused.text) == set()
+    answer = seat.post("/incidents", {**NEW, "title": "Flooded road"})
+    assert chinese_on(flashed(answer)) == set()
+    assert "2 clocks started" in flashed(answer)
+    page = seat.get("/incidents/2025-0001").text
+    for words in ("Timeline", "Press conference", "Stipulated", "Record a release, response or press conference"):
+        assert words in page
