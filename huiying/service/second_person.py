@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from huiying.domain.clock import Clock
 from huiying.domain.errors import Forbidden, HuiyingError, NotFound
 from huiying.domain.freetext import NOTE_LIMIT, checked
-from huiying.service import changes
+from huiying.service import changes, incidents
 from huiying.service.actor import Actor
 from huiying.service.deciders import deciders
 from huiying.service.scope import visible_units
@@ -19,6 +19,8 @@ from huiying.service.views import request_view, shown
 from huiying.store import tables as t
 from huiying.store.db import Tx
 
+#: Importing them is what makes every command known by its name: a request is rehearsed by it.
+_COMMANDS = incidents.__all__
 NOBODY_MAY = "尚无可复核的账号"
 
 

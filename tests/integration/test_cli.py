@@ -214,6 +214,9 @@ def test_the_main_path_from_registering_to_a_second_persons_word(installed: Inst
     assert "由另一人复核" in installed.refused("incident", "void", no, "--reason", "旧闻", token=zhang)
     pending = installed.json("request", "list")["requests"]
     request = str(pending[-1]["id"])
+    listed = installed.process("request", "list").stdout  # a process that has done nothing else before
+    assert "误报撤销" in listed
+    assert "申请人的话:旧闻" in listed
     assert "本机命令行不能代替" in installed.refused("request", "approve", request)
     assert "没有此项权限" in installed.refused("request", "approve", request, token=zhang)
     assert installed.json("request", "approve", request, token=wang)["state"] == "voided"
