@@ -92,7 +92,7 @@ def speak_chinese() -> None:
     rich_utils.DEFAULT_STRING = "[默认:{}]"
     rich_utils.ENVVAR_STRING = "[环境变量:{}]"
     for kind in (TyperOption, TyperArgument):
-        kind.display_type_rich = _in_chinese(kind.display_type_rich)  # type: ignore[method-assign]
+        kind.display_type_rich = _in_chinese(kind.display_type_rich)  # type: ignore[method-assign, assignment]
 
 
 def _in_chinese(theirs: Callable[[Any, Any], str | None]) -> Callable[[Any, Any], str | None]:
