@@ -250,7 +250,13 @@ def _short_time(at: datetime) -> str:
 # -- the drawing -------------------------------------------------------------------------------------------------------
 
 
-def lay_out(now: datetime, spans: Sequence[Span], ticks: Iterable[Tick] = (), marks: Iterable[Mark] = ()) -> Chart:
+def lay_out(
+    now: datetime,
+    spans: Sequence[Span],
+    ticks: Iterable[Tick] = (),
+    marks: Iterable[Mark] = (),
+    now_word: str = "现在",
+) -> Chart:
     """The drawing of these clocks as they stand at ``now``; lanes keep the order they are given in."""
     scale = scale_for(spans, now)
     top = _ROW * (_DATE_ROWS + 1) + 6
@@ -262,7 +268,7 @@ def lay_out(now: datetime, spans: Sequence[Span], ticks: Iterable[Tick] = (), ma
     )
     bottom = top + len(lanes) * _LANE
     events_y = bottom + 14
-    now_text = f"现在 {_short_time(now)}"
+    now_text = f"{now_word} {_short_time(now)}"
     width = text_width(now_text)
     now_x = scale.x(now)
     placed = _marks(scale, sorted(marks, key=lambda mark: mark.at), events_y)

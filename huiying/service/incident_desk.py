@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
@@ -106,15 +107,18 @@ def _most_urgent(tx: Tx, numbers: list[str]) -> dict[str, dict[str, Any]]:
 # -- one case ----------------------------------------------------------------------------------------------------------
 
 
-def case(services: Services, actor: Actor, no: str) -> dict[str, Any]:
-    """Everything the detail screen shows of an incident, beside the view that every face gets."""
+def case(services: Services, actor: Actor, no: str, say: Callable[[str], str] = str) -> dict[str, Any]:
+    """Everything the detail screen shows of an incident, beside the view that every face gets.
+
+    ``say`` puts our words into the reader's language.
+    """
     told = queries.timeline(services, no, actor)
     view = told["incident"]
     with services.store.reading() as tx:
         row = repo.find_incident(tx, no)
         assert row is not None
         names, units = people_names(tx), all_units(tx)
-        ticks = _ticks(tx, row)
+        ticks = _ticks(tx, row, say)
         others = _merge_targets(tx, actor, row)
         parent = _parent_no(tx, row)
         asked = _decided_requests(tx, row)
@@ -186,7 +190,7 @@ def _decided_requests(tx: Tx, row: Any) -> list[dict[str, Any]]:
     ]  # fmt: skip
 
 
-def _ticks(tx: Tx, row: Any) -> list[Tick]:
+def _ticks(tx: Tx, row: Any, say: Callable[[str], str]) -> list[Tick]:
     """Every reminder of the present cycle's clocks: what was sent, what was not needed, what is planned."""
     action, clock, delivery = t.timed_action, t.clock, t.delivery
     left = delivery.c.state.in_((str(DeliveryState.SENT), str(DeliveryState.PARTIAL)))
@@ -202,7 +206,7 @@ def _ticks(tx: Tx, row: Any) -> list[Tick]:
         happened = _happened(one)
         if happened is not None:
             escalation = one.kind in {EventKind.ESCALATION, EventKind.BREACHED}
-            found.append(Tick(one.key, one.due_at, happened, _tick_text(one, happened), escalation))
+            found.append(Tick(one.key, one.due_at, happened, _tick_text(one, happened, say), escalation))
     return found
 
 
@@ -217,10 +221,10 @@ def _happened(row: Any) -> Happened | None:
     return None
 
 
-def _tick_text(row: Any, happened: Happened) -> str:
+def _tick_text(row: Any, happened: Happened, say: Callable[[str], str]) -> str:
     word = {"sent": "已发", "suppressed": "未发(无需或未送达)", "planned": "待发"}[happened]
     at = (shown(row.due_at) or "")[5:16].replace("T", " ")
-    return f"{at} {zh(EventKind, row.kind)} {queries.step_zh(row.step_id)} {word}"
+    return f"{at} {say(zh(EventKind, row.kind))} {say(queries.step_zh(row.step_id))} {say(word)}"
 
 
 # -- what waits for a second person ------------------------------------------------------------------------------------

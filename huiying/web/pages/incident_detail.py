@@ -35,6 +35,19 @@ No = Annotated[str, Path(max_length=20)]
 _CHANGED = _(
     "您打开页面之后事项已有变更(第 {seen} 版 → 第 {now} 版),本次未提交。下面是现在的情形,您填写的内容已保留,请核对后再提交。"
 )
+#: The stages that the shipped packs know; an office's own packs may name others.
+STAGES = (
+    _("阶段:收集"),
+    _("阶段:会商"),
+    _("阶段:研判"),
+    _("阶段:回应"),
+    _("阶段:评估"),
+    _("阶段:监测"),
+    _("阶段:处置"),
+    _("阶段:回应处置"),
+)
+#: How a reminder went, for the timeline.
+HAPPENED = (_("已发"), _("未发(无需或未送达)"), _("待发"))
 #: What the timeline shows of the history, by our words for the entries.
 _MARKS = {
     "registered": _("登记"),
@@ -118,7 +131,7 @@ def _page(
     fields: Fields | None = None,
     errors: dict[str, str] | None = None,
 ) -> Response:
-    case = incident_desk.case(services, session.actor, no)
+    case = incident_desk.case(services, session.actor, no, words_of(request))
     view, say = case["view"], words_of(request)
     may = {
         name for name, action in actions.ACTIONS.items() if actions.offered(action, view, session.actor, leads=case["leads"])
@@ -136,8 +149,10 @@ def _page(
         view=view,
         clocks=clocks,
         urgent=next((c for c in clocks if c["binding"] and c["remaining_seconds"] is not None), None),
-        chart=lay_out(datetime.fromisoformat(case["now"]), _spans(clocks, say), case["ticks"], _marks(case, say)),
-        stages=_stages(view),
+        chart=lay_out(
+            datetime.fromisoformat(case["now"]), _spans(clocks, say), case["ticks"], _marks(case, say), say("现在")
+        ),
+        stages=_stages(view, say),
         may=may,
         actions=actions.ACTIONS,
         opened=opened,
@@ -202,7 +217,8 @@ def _marks(case: dict[str, Any], say: Say) -> list[Mark]:
     view = case["view"]
     released = [(str(p["kind_zh"]), str(p["published_at"])) for p in view["publications"]]
     found = [Mark(datetime.fromisoformat(at), "release", f"{say(kind)} {at[11:16]}") for kind, at in released]
-    found += [Mark(datetime.fromisoformat(s["entered_at"]), "stage", s["stage"]) for s in view["stages"]]
+    entered = [(str(log["stage"]), str(log["entered_at"])) for log in view["stages"]]
+    found += [Mark(datetime.fromisoformat(at), "stage", _stage_word(stage, say)) for stage, at in entered]
     found += [
         Mark(datetime.fromisoformat(item["at"]), item["what"], say(word))
         for item in case["items"]
@@ -211,16 +227,21 @@ def _marks(case: dict[str, Any], say: Say) -> list[Mark]:
     return found
 
 
-def _stages(view: dict[str, Any]) -> list[dict[str, Any]]:
+def _stages(view: dict[str, Any], say: Say) -> list[dict[str, Any]]:
     """The stages of the packs in their order, then whatever else was entered; each with when."""
     names = list(dict.fromkeys(stage for pack in _richest_first(view["packs"]) for stage in pack["stages"]))
     entered = {log["stage"]: log for log in view["stages"]}
     present = next((log["stage"] for log in view["stages"] if log["left_at"] is None), "")
     names += [stage for stage in entered if stage not in names]
     return [
-        {"name": name, "log": entered.get(name), "state": "now" if name == present else "done" if name in entered else ""}
+        {"name": name, "text": _stage_word(name, say), "log": entered.get(name), "state": "now" if name == present else "done" if name in entered else ""}
         for name in names
     ]  # fmt: skip
+
+
+def _stage_word(name: str, say: Say) -> str:
+    """A stage in the reader's language; 回应 is also the name of the product, so stages have texts of their own."""
+    return say(f"阶段:{name}").removeprefix("阶段:")
 
 
 def _richest_first(packs: list[dict[str, Any]]) -> list[dict[str, Any]]:
