@@ -41,6 +41,9 @@ class Setting:
         return max(20, int(number * self.scale))
 
 
+#: Seconds between a contestant's last preparation and its first message: whoever prepared it has left the processor.
+_LEAD = 3.0
+
 Entry = tuple[str, Callable[[], Result]]
 
 
@@ -117,10 +120,10 @@ def spread(setting: Setting) -> Table:
     plan = {"count": setting.count(300), "gap": 0.02, "connections": 16}
     with hook() as receiver, _databases() as database:
         entries: list[Entry] = [
-            ("bare aiohttp", lambda: simple("bare", "bare", receiver, plan, 2.0)),
+            ("bare aiohttp", lambda: simple("bare", "bare", receiver, plan, _LEAD)),
             ("APScheduler + SQLite store", lambda: simple("aps", "apscheduler", receiver, plan, _aps_lead(plan))),
-            ("ours, SQLite", lambda: ours("ours", receiver, plan, lead=1.5)),
-            ("ours, PostgreSQL", lambda: ours("ours pg", receiver, plan, database=database(), lead=1.5)),
+            ("ours, SQLite", lambda: ours("ours", receiver, plan, lead=_LEAD)),
+            ("ours, PostgreSQL", lambda: ours("ours pg", receiver, plan, database=database(), lead=_LEAD)),
         ]
         found = _run(setting, "spread", entries)
     bare, mine = entries[0][0], entries[2][0]
@@ -154,11 +157,11 @@ def storm(setting: Setting) -> Table:
     plan = {"count": count, "connections": 16}
     with hook() as receiver, _databases() as database:
         entries: list[Entry] = [
-            ("bare aiohttp", lambda: simple("bare", "bare", receiver, plan, 2.0)),
+            ("bare aiohttp", lambda: simple("bare", "bare", receiver, plan, _LEAD)),
             ("APScheduler + SQLite store", lambda: simple("aps", "apscheduler", receiver, plan, _aps_lead(plan))),
-            ("ours, SQLite", lambda: ours("ours", receiver, plan, lead=1.5)),
-            ("ours, SQLite, two senders", lambda: ours("ours 2", receiver, plan, workers=2, lead=1.5)),
-            ("ours, PostgreSQL", lambda: ours("ours pg", receiver, plan, database=database(), lead=1.5)),
+            ("ours, SQLite", lambda: ours("ours", receiver, plan, lead=_LEAD)),
+            ("ours, SQLite, two senders", lambda: ours("ours 2", receiver, plan, workers=2, lead=_LEAD)),
+            ("ours, PostgreSQL", lambda: ours("ours pg", receiver, plan, database=database(), lead=_LEAD)),
         ]
         found = _run(setting, "storm", entries)
     bare, stored, mine = (entries[number][0] for number in range(3))
@@ -199,9 +202,9 @@ def _many(setting: Setting, count: int, delay: float) -> Table:
     with hook(delay) as receiver:
         bare = f"bare aiohttp, {plan['connections']} connections"
         entries: list[Entry] = [
-            (bare, lambda: simple("bare", "bare", receiver, plan, 3.0)),
-            ("ours, SQLite", lambda: ours("ours", receiver, plan, lead=2.0)),
-            ("ours, SQLite, two senders", lambda: ours("ours 2", receiver, plan, workers=2, lead=2.0)),
+            (bare, lambda: simple("bare", "bare", receiver, plan, _LEAD)),
+            ("ours, SQLite", lambda: ours("ours", receiver, plan, lead=_LEAD)),
+            ("ours, SQLite, two senders", lambda: ours("ours 2", receiver, plan, workers=2, lead=_LEAD)),
         ]
         found = _run(setting, name, entries)
     _fill(table, found, (bare,))
@@ -275,9 +278,13 @@ CONTESTS: dict[str, Callable[[Setting], Table]] = {
 }
 
 
+def load() -> str:
+    """How busy the machine has been in the last 1, 5 and 15 minutes; two is all of two cores."""
+    return ", ".join(f"{value:.1f}" for value in psutil.getloadavg())
+
+
 def machine() -> str:
     """What the figures were taken on."""
-    load = ", ".join(f"{value:.1f}" for value in psutil.getloadavg())
     version = ".".join(map(str, sys.version_info[:3]))
     commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], check=False, capture_output=True, text=True).stdout
-    return f"{psutil.cpu_count()} cores, load {load}, Python {version}, commit {commit.strip() or 'unknown'}"
+    return f"{psutil.cpu_count()} cores, load average {load()}, Python {version}, commit {commit.strip() or 'unknown'}"

@@ -310,7 +310,12 @@ def _judge_copies(log: Log, bounds: Bounds, verdict: Verdict) -> None:
     provoked = dropped.total()
     own = {no: count - dropped[no] for no, count in copies.items()}
     highest = max(copies.values(), default=0)
-    verdict.figures |= {"duplicates": extra, "provoked": provoked, "copies": highest}
+    verdict.figures |= {
+        "duplicates": extra,
+        "provoked": provoked,
+        "copies": highest,
+        "own copies": max(own.values(), default=0),
+    }
     if extra - provoked > bounds.duplicates:
         verdict.faults.append(f"{extra} duplicates, {provoked} provoked, more than {bounds.duplicates} of our own")
     verdict.blame(f"more than {bounds.copies} copies", (no for no, count in own.items() if count > bounds.copies))

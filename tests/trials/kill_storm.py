@@ -99,10 +99,13 @@ def _storm(setting: Setting, storm: Storm) -> Row:
     if code != 0:
         verdict.faults.append(f"the engine ended with {code}: {engine.said()[-300:]}")
     figures = verdict.figures
+    own = figures["duplicates"] - figures["provoked"]
     return setting.row(
         f"{kills} kills ({engine.kills} engine) in {blown:.0f} s, {figures['acknowledged']} acknowledged,"
         f" {figures['messages']} messages, lost {0 if not verdict.faults else '?'},"
-        f" duplicates {figures['duplicates']} ({figures['provoked']} provoked), most copies {figures['copies']},"
+        f" duplicates {own} = {own / max(1, engine.kills):.1f} per engine kill (allowed {IN_FLIGHT}),"
+        f" {figures['provoked']} more provoked, most copies {figures['copies']}"
+        f" ({figures['own copies']} without the provoked ones, allowed 3),"
         f" p95 late {share(late, 0.95):.2f} s, drained {drained:.1f} s, audit {figures['audit']} entries",
         verdict.faults,
     )
