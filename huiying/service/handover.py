@@ -115,7 +115,8 @@ def prepare(services: Services, actor: Actor, unit_id: str, to_person: str, note
             "snapshot": made, "snapshot_hash": paper.digest(made), "notes": text,
         }  # fmt: skip
         mine = sa.and_(_H.from_person == actor.person_id, _H.unit_id == unit_id, _H.state == "prepared")
-        tx.run(t.handover.delete().where(mine))
+        # Not deleted: its number stands in the audit chain and must not be given again.
+        tx.run(t.handover.update().where(mine).values(state="withdrawn"))
         made_id = tx.run(t.handover.insert().values(**row).returning(_H.id)).scalar_one()
         tx.audit("handover.prepared", f"handover:{made_id}", _named(row))
         return _view(tx, _row(tx, made_id))
@@ -304,7 +305,8 @@ def listing(services: Services, actor: Actor, *, before: int = 0, limit: int = 3
     actor.require(Permission.READ)
     most = min(limit, MOST_ROWS)
     statement = sa.select(t.handover).order_by(_H.id.desc()).limit(most + 1)
-    statement = statement.where(sa.or_(_H.state != "prepared", _H.from_person == actor.person_id))
+    own_draft = sa.and_(_H.state == "prepared", _H.from_person == actor.person_id)
+    statement = statement.where(sa.or_(_H.signed_out_at.is_not(None), own_draft))
     with services.store.reading() as tx:
         seen = visible_units(tx, actor)
         if seen is not None:
@@ -390,7 +392,7 @@ def _visible(tx: Tx, actor: Actor, handover_id: int) -> Any:
     """The row, where the actor may see it: their units' papers, and those that name them."""
     row = _row(tx, handover_id)
     names_me = row is not None and actor.person_id in {row.from_person, row.to_person}
-    hidden = row is not None and row.state == "prepared" and row.from_person != actor.person_id
+    hidden = row is not None and row.signed_out_at is None and row.from_person != actor.person_id
     if row is None or hidden or not (names_me or covers(actor, parents(tx), row.unit_id)):
         raise NotFound("没有这份交接单。")
     return row
