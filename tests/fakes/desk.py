@@ -41,8 +41,8 @@ class Seat:
         return answer
 
 
-def take_seat(services: Services, client: TestClient, person_id: str, stage: Stage = Stage.OPEN) -> Seat:
-    """A session of this person without the way through the sign-in pages."""
+def session_of(services: Services, person_id: str, stage: Stage = Stage.OPEN) -> tuple[str, str]:
+    """The secret of a new session of this person and the token of its forms, without the sign-in pages."""
     with services.store.transaction(f"person:{person_id}") as tx:
         if tx.one(sa.select(t.account.c.person_id).where(t.account.c.person_id == person_id)) is None:
             # The second factor counts as set up: without it a session of an obliged role is not open.
@@ -50,4 +50,9 @@ def take_seat(services: Services, client: TestClient, person_id: str, stage: Sta
             tx.run(t.account.insert().values(**values))
         secret, session_id = session_rows.open_row(tx, person_id, stage, "127.0.0.1", "test", second_done=True)
         session = session_rows.view(services, tx, session_rows.find_by_id(tx, session_id))
-    return Seat(client, secret, session.csrf)
+    return secret, session.csrf
+
+
+def take_seat(services: Services, client: TestClient, person_id: str, stage: Stage = Stage.OPEN) -> Seat:
+    """Somebody signed in without the way through the sign-in pages."""
+    return Seat(client, *session_of(services, person_id, stage))
