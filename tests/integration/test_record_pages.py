@@ -405,13 +405,15 @@ def test_a_change_of_shift_that_nobody_signed_is_told_at_the_desk(house: House, 
     (missing,) = handover.pending(house.services, leader)
     assert missing["kind"] == "missing"
     assert "张一→赵四" in missing["text"]
-    assert "换班未交接" in seats["wang"].get("/handover").text
+    for screen in ("/handover", "/"):
+        assert "换班未交接" in seats["wang"].get(screen).text
     url = prepared(seats["zhang"])
     digest = hash_of(seats["zhang"], url)
     seats["zhang"].post(f"{url}/sign-out", {"hash": digest})
     assert [item["kind"] for item in handover.pending(house.services, acting("zhao", AccessRole.HEAD))] == ["sign_in"]
     seats["zhao"].post(f"{url}/take", {"hash": digest})
     assert handover.pending(house.services, leader) == []
+    assert "换班未交接" not in seats["wang"].get("/").text
     assert handover.pending(house.services, acting("wang", AccessRole.APPROVER, units=("health",))) == []
 
 

@@ -12,7 +12,7 @@ from huiying.domain.access import Permission
 from huiying.domain.errors import InvalidInput, NotFound
 from huiying.domain.kinds import Severity
 from huiying.domain.remaining import Urgency
-from huiying.service import acknowledging, desk
+from huiying.service import acknowledging, desk, handover
 from huiying.service.desk import Filters
 from huiying.service.services import Services
 from huiying.service.sessions import Session
@@ -103,6 +103,7 @@ def show(
         **_board(session, found, filters),
         panel=_panel_or_none(services, session, incident or (found.lines[0].no if found.lines else "")),
         chosen=incident,
+        handovers=handover.pending(services, session.actor) if session.stage == "open" else [],
         severities=[(word.value, word.zh) for word in Severity],
         **_feed(services, session, 0),
     )
