@@ -31,8 +31,6 @@ from huiying.store.db import Tx
 MOST_LOST = 5
 MOST_WAITING = 500
 _LEDGER = timedelta(minutes=2)
-#: A process that has lived this long will probably live on; a younger one sends no third copy.
-SETTLED_SECONDS = 5.0
 _MENTIONING = {ChannelKind.DINGTALK, ChannelKind.WECOM, ChannelKind.FEISHU}
 
 #: How many more deliveries the senders of a channel can take now.
@@ -114,29 +112,16 @@ def claim_due(
     most: int,
     closed: Collection[str] = (),
     holding: Collection[str] = (),
-    lived: float = SETTLED_SECONDS,
 ) -> list[Claimed]:
-    """Take waiting deliveries: retries, other ways, expired leases, what a flow has not sent in time.
-
-    ``lived``: for how many seconds the process has been at work.
-    """
+    """Take waiting deliveries: retries, other ways, expired leases, what a flow has not sent in time."""
     with services.store.transaction(hand.actor, crash="claim") as tx:
         if outbox.is_held(tx):
             return []
         rows = [row for row in outbox.visible_deliveries(tx, most, sorted(closed)) if row.notice_no not in holding]
-        if lived < SETTLED_SECONDS:
-            rows = _without_third_copies(tx, rows, tx.now + timedelta(seconds=SETTLED_SECONDS - lived))
         if not rows:
             return []
         sources = Sources(tx)
         return _claim_visible(services, sources, senders, _still_wanted(sources, rows), hand, room)
-
-
-def _without_third_copies(tx: Tx, rows: Sequence[Any], until: datetime) -> list[Any]:
-    """Where processes die one after the other, what may have arrived twice waits for one that stays."""
-    third = [row.notice_no for row in rows if row.state == DeliveryState.SENDING and row.detail.get("resend")]
-    outbox.hide(tx, third, until)
-    return [row for row in rows if row.notice_no not in set(third)]
 
 
 def claim_delivery(services: Services, senders: Senders, notice_no: str, hand: Hand) -> Claimed | None:

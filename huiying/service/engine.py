@@ -30,7 +30,7 @@ from huiying.service.expand import MOST_AT_ONCE, Batch, expand_due, stale_after
 from huiying.service.hand import new_hand
 from huiying.service.lanes import Lanes
 from huiying.service.outage import consolidate_backlog
-from huiying.service.recorder import NARROW, WIDE, Recorder
+from huiying.service.recorder import Recorder
 from huiying.service.senders import Senders
 from huiying.service.services import Services
 from huiying.service.turns import Turns
@@ -140,7 +140,6 @@ class Engine:
         self._expected = _NEVER
         self._held = False
         self._fault = ""
-        self._born = 0.0
 
     # -- life --------------------------------------------------------------------------------------------------------
 
@@ -152,8 +151,6 @@ class Engine:
             if voided:
                 tx.audit("leases.voided", "deliveries", {"count": voided})
             self._warm_up(tx)
-        self._born = monotonic()
-        self._lanes.allow(NARROW // 2)
         self._recorder.start()
         self._threads = [
             threading.Thread(target=self._pump, name="pump", daemon=True),
@@ -264,7 +261,7 @@ class Engine:
 
     def _consolidate(self) -> _Look:
         with self._turns.turn():
-            digest = consolidate_backlog(self._services, self._senders, self.hand, self._room)
+            digest = consolidate_backlog(self._services, self._senders, self.hand, self._lanes.room)
         if digest is not None:
             self._dispatch(digest.claimed)
         return self._look() if digest is not None else self._expand(_NOW)
@@ -276,7 +273,7 @@ class Engine:
                 self._services,
                 self._senders,
                 self.hand,
-                room=self._room,
+                room=self._lanes.room,
                 older_than=guard,
                 runner=self._runner,
             )
@@ -291,19 +288,13 @@ class Engine:
                 self._services,
                 self._senders,
                 self.hand,
-                room=self._room,
+                room=self._lanes.room,
                 most=MOST_AT_ONCE,
                 closed=self._lanes.full(),
                 holding=self._holding,
-                lived=monotonic() - self._born,
             )
         self._dispatch(claimed)
         return len(claimed)
-
-    def _room(self, channel_id: str) -> int:
-        """What may be claimed for a channel; a process that may be about to die again holds little that has not begun."""
-        room, window = self._lanes.room(channel_id), self._recorder.window
-        return room if window >= WIDE else min(room, max(0, 2 * window - self._lanes.waiting()))
 
     def _pause(self, look: _Look) -> float:
         """Seconds until there is something to do; what is due and could not be taken is looked at again very soon."""
@@ -401,8 +392,6 @@ class Engine:
     def _record(self, attempts: Sequence[Attempt]) -> None:
         with self._turns.turn(first=True):
             recorded = record_outcomes(self._services, self.hand, attempts)
-        window = self._recorder.window
-        self._lanes.allow(window if window < WIDE else self._options.widest_lane)
         self._let_go(attempts)
         for channel_id, breaker in recorded.breakers.items():
             self._mind_breaker(channel_id, breaker)

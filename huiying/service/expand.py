@@ -34,8 +34,7 @@ from huiying.store.db import Tx
 #: How long a flow's own tasks may take before the engine sends in their place.
 _FLOW_AFTER_DUE = timedelta(seconds=1.2)
 _FLOW_AT_LEAST = timedelta(seconds=0.3)
-#: Who records waits while a batch is expanded, and what is sent meanwhile is unrecorded: no more at once than pays.
-MOST_AT_ONCE = 128
+MOST_AT_ONCE = 256
 
 
 @dataclass(frozen=True, slots=True)

@@ -48,9 +48,9 @@ class _Lane(Generic[T]):
         self.was_long = False
         return True
 
-    def wanted(self, most: int) -> int:
-        """Threads it could use now, of at most so many."""
-        return max(0, min(len(self.items), min(self.places, most) - self.busy))
+    def wanted(self) -> int:
+        """Threads it could use now."""
+        return max(0, min(len(self.items), self.places - self.busy))
 
     def room(self) -> int:
         """What can be sent within the horizon, less what is already waiting."""
@@ -94,7 +94,6 @@ class Lanes(Generic[T]):
         self._called = 0  # idle threads that have been notified and are not awake yet
         self._starting = 0
         self._closing = False
-        self._allowed = widest
 
     # -- filling -----------------------------------------------------------------------------------------------------
 
@@ -113,7 +112,7 @@ class Lanes(Generic[T]):
 
     def _staff(self) -> None:
         """Wake idle threads, or make new ones, until every lane that has work and a place has a thread on its way."""
-        wanted = sum(lane.wanted(self._allowed) for lane in self._lanes.values()) - self._called - self._starting
+        wanted = sum(lane.wanted() for lane in self._lanes.values()) - self._called - self._starting
         for _ in range(wanted):
             if self._idle > self._called:
                 self._called += 1
@@ -159,12 +158,6 @@ class Lanes(Generic[T]):
         with self._ready:
             lane = self._lane(lane_id)
             lane.places = lane.widest = places
-
-    def allow(self, places: int) -> None:
-        """Let no lane use more places than this for the time being."""
-        with self._ready:
-            self._allowed = places
-            self._staff()
 
     def usual_places(self, lane_id: str) -> None:
         """As many places as a fresh lane has."""
@@ -220,7 +213,7 @@ class Lanes(Generic[T]):
         """The lane with the most urgent item that has a place; among equals the least busy."""
         best: _Lane[T] | None = None
         for lane in self._lanes.values():
-            if lane.wanted(self._allowed) and (best is None or _turn(lane) < _turn(best)):
+            if lane.wanted() and (best is None or _turn(lane) < _turn(best)):
                 best = lane
         return best
 

@@ -22,8 +22,8 @@ _STORM_FROM = 8
 _LONGEST_PAUSE = 2.0
 #: So many outcomes may be unrecorded before sending waits: at a kill -9 each of them is a message that goes out twice. A
 #: process that has just started may be about to die again, so it begins with few and doubles with every commit.
-NARROW = 8
-WIDE = 128
+NARROW = 32
+WIDE = 384
 
 
 class Recorder:
@@ -60,11 +60,6 @@ class Recorder:
         """Wait until another outcome may be left unrecorded for a moment; False when that takes too long."""
         with self._room:
             return self._room.wait_for(lambda: self._open < self._window or self._closing, seconds)
-
-    @property
-    def window(self) -> int:
-        """How many outcomes may be unrecorded now; it grows to ``WIDE`` with the first commits."""
-        return self._window
 
     @property
     def waiting(self) -> int:

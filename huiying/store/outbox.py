@@ -433,18 +433,6 @@ def release_owned_before(tx: Tx, process: str, owner: str) -> int:
     return int(tx.run(statement).rowcount)
 
 
-_HIDE = Prepared(
-    t.delivery.update()
-    .where(_D.notice_no == sa.bindparam("key"), _LIVE_DELIVERY)
-    .values(visible_at=sa.bindparam("until"))
-)
-
-
-def hide(tx: Tx, numbers: Sequence[str], until: datetime) -> None:
-    """Nobody claims these before then; a holder that is still alive may record all the same."""
-    tx.change(_HIDE, [{"key": number, "until": until} for number in numbers])
-
-
 def postpone(tx: Tx, numbers: Sequence[str], until: datetime) -> None:
     """Look at these pending deliveries again later."""
     if numbers:

@@ -14,8 +14,10 @@ import sqlalchemy as sa
 from starlette.testclient import TestClient
 
 from huiying.domain.access import AccessRole
+from huiying.domain.errors import Refused
 from huiying.domain.kinds import Kind, TimeKind
 from huiying.service import ack_links, incidents, rulebook
+from huiying.service.acknowledging import acknowledge_notice
 from huiying.service.letters import ack_token
 from huiying.service.requests import RegisterRequest, TimeInput
 from huiying.service.services import Services
@@ -59,7 +61,7 @@ def link(outfits: list[Services], clock: FakeClock) -> str:
 @pytest.fixture
 def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nobody writes before everybody has looked and found no acknowledgement."""
-    meeting, go_on = threading.Barrier(PROCESSES, timeout=30), ack_links.acknowledge_notice
+    meeting, go_on = threading.Barrier(PROCESSES, timeout=30), acknowledge_notice
 
     def meet(*arguments: Any) -> int:
         meeting.wait()
@@ -110,7 +112,7 @@ def test_what_cannot_be_acknowledged_does_not_take_the_place(outfits: list[Servi
     services = outfits[0]
     with services.store.reading() as tx:
         number = tx.value(sa.select(t.delivery.c.notice_no).where(t.delivery.c.person_id == "zhang"))
-    with pytest.raises(ack_links.Refused):
-        ack_links.acknowledge_notice(services, acting("zhang", AccessRole.DUTY), f"{number}-unknown", "link")
+    with pytest.raises(Refused):
+        acknowledge_notice(services, acting("zhang", AccessRole.DUTY), f"{number}-unknown", "link")
     with services.store.reading() as tx:
         assert tx.all(sa.select(t.acknowledged_notice)) == []

@@ -715,6 +715,6 @@ def test_in_english_the_forms_the_flash_and_the_errors_are_english(sit: Sit):
     answer = seat.post("/incidents", {**NEW, "title": "Flooded road"})
     assert chinese_on(flashed(answer)) == set()
     assert "2 clocks started" in flashed(answer)
-    page = seat.get("/incidents/2025-0001").text
+    shown = seat.get("/incidents/2025-0001").text
     for words in ("Timeline", "Press conference", "Stipulated", "Record a release, response or press conference"):
-        assert words in page
+        assert words in shown

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from huiying.service.recorder import WIDE
+from huiying.service.recorder import NARROW
 from tests.trials.judge import Bounds, drain, judge, lateness, share
 from tests.trials.processes import Nursery, Nursling
 from tests.trials.receiver import Faults, Receiver
@@ -16,8 +16,9 @@ from tests.trials.setting import Setting
 from tests.trials.stage import Stage, furnish, staged
 from tests.trials.table import Row
 
-#: What one engine may have sent without having written it down: its unrecorded outcomes and two channels of 16 places.
-IN_FLIGHT = WIDE + 32
+#: What one engine has in flight when it dies: posts of two channels with 16 places each, and answers that a process which
+#: has just started may hold unrecorded.
+IN_FLIGHT = NARROW + 32
 _FAULTS = Faults(dropped=0.02, refused=0.02)
 _DRAIN_SECONDS = 90.0
 

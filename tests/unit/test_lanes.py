@@ -146,17 +146,3 @@ def test_a_narrow_lane_sends_one_at_a_time_until_it_is_given_back_its_places(wor
     until(lambda: lanes.busy() == 4)
     work.gate.set()
     lanes.close(1)
-
-
-def test_while_little_is_allowed_a_lane_uses_little_and_goes_on_when_more_is():
-    work = Work()
-    lanes: Lanes[str] = Lanes(work, places=8)
-    lanes.allow(2)
-    lanes.put(("a", 0, f"hang{number}") for number in range(8))
-    until(lambda: lanes.busy() == 2)
-    assert lanes.waiting() == 6
-    lanes.allow(5)
-    until(lambda: lanes.busy() == 5)
-    work.gate.set()
-    until(lambda: len(work.done) == 8)
-    lanes.close(5)
