@@ -23,6 +23,7 @@ NAME_FAILURES = 5
 CLIENT_FAILURES = 30
 WINDOW = timedelta(minutes=15)
 CROWD = "此网络地址登录失败次数过多,请在 %(minutes)d 分钟后再试。"
+DESK_LOCKED = "连续输错 5 次,本席位暂不能解锁。请在 %(minutes)d 分钟后再试,或退出后重新登录。"
 NAME_LOCKED = "连续输错 5 次,此用户编号已锁定。请在 %(minutes)d 分钟后再试,或请管理员解锁。"
 _FORGOTTEN_AFTER = timedelta(days=1)
 
@@ -87,6 +88,7 @@ class Door:
     name: str
     person_id: str
     client: str
+    locked: str = NAME_LOCKED
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,9 +109,14 @@ def crowd(tx: Tx, client: str) -> Shut | None:
     return _shut(tx, client_key(client), CROWD)
 
 
-def shut(tx: Tx, name: str) -> Shut | None:
+def shut(tx: Tx, name: str, sentence: str = NAME_LOCKED) -> Shut | None:
     """Whether a name is refused whatever is typed with it."""
-    return _shut(tx, name_key(name), NAME_LOCKED)
+    return _shut(tx, name_key(name), sentence)
+
+
+def desk_door(session_id: str, person_id: str, client: str) -> Door:
+    """Unlocking has a door of its own: wrong sign-ins from elsewhere must not keep the person on duty out."""
+    return Door(f"session {session_id}", person_id, client, DESK_LOCKED)
 
 
 def _shut(tx: Tx, key: str, sentence: str) -> Shut | None:
@@ -123,7 +130,7 @@ def fail(tx: Tx, door: Door, what: str) -> Shut | None:
     many = note_failure(tx, client_key(door.client), CLIENT_FAILURES)
     if many.locks:
         tx.audit("session.client_locked", f"client:{door.client}"[:120], {"failures": many.failures})
-    standing = shut(tx, door.name)
+    standing = shut(tx, door.name, door.locked)
     if standing is not None:
         tx.audit("session.refused", subject, {"what": what, "client": door.client[:64], "locked": True})
         return standing
@@ -131,4 +138,4 @@ def fail(tx: Tx, door: Door, what: str) -> Shut | None:
     tx.audit("session.refused", subject, {"what": what, "client": door.client[:64], "failures": failure.failures})
     if failure.locks:
         tx.audit("session.name_locked", subject, {"minutes": int(WINDOW.total_seconds() // 60)})
-    return shut(tx, door.name)
+    return shut(tx, door.name, door.locked)

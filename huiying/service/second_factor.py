@@ -10,6 +10,7 @@ import hashlib
 import hmac
 import re
 import secrets
+import unicodedata
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,7 +30,7 @@ _STEP = 30_000_000  # microseconds
 _TOLERANCE = (-1, 0, 1)
 RECOVERY_CODES = 10
 _ALPHABET = "abcdefghjkmnpqrstuvwxyz23456789"
-_CODE = re.compile(r"\d{6}")
+_CODE = re.compile(r"[0-9]{6}")
 _RECOVERY = re.compile(r"[a-z2-9]{16}")
 _UNREADABLE = "动态口令的密钥无法解开(加密密钥文件不对)。请管理员核对 secret.key,或重置动态口令。"
 
@@ -52,8 +53,8 @@ def matching_step(secret: str, code: str, step: int, last_used: int) -> int | No
 
 
 def plain(code: str) -> str:
-    """A code as typed, without the blanks and hyphens people set for reading."""
-    return re.sub(r"[\s-]", "", code[:60]).lower()
+    """A code as typed, without the blanks and hyphens people set for reading; a Chinese keyboard types wide digits."""
+    return re.sub(r"[\s-]", "", unicodedata.normalize("NFKC", code[:60])).lower()
 
 
 def answers(services: Services, tx: Tx, person_id: str, code: str) -> str:
@@ -72,7 +73,7 @@ def _account(tx: Tx, person_id: str) -> Any:
 
 def _use_totp(services: Services, tx: Tx, person_id: str, code: str) -> bool:
     account = _account(tx, person_id)
-    if account is None or not account.totp_sealed:
+    if account is None or not account.totp_sealed or not _CODE.fullmatch(code):
         return False
     try:
         secret = services.sealer.open(account.totp_sealed)

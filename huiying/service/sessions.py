@@ -32,7 +32,7 @@ __all__ = ["Session"]
 LANGUAGES = ("zh", "en")
 REFUSED = "用户编号或密码不正确,未登录。连续输错 5 次将锁定 15 分钟。"
 REFUSED_CODE = "动态口令不正确或已使用过。请等下一个口令再输;连续输错 5 次将锁定 15 分钟。"
-REFUSED_UNLOCK = "密码不正确,仍为锁定状态。连续输错 5 次将锁定账号 15 分钟。"
+REFUSED_UNLOCK = "密码不正确,仍为锁定状态。连续输错 5 次后,本席位 15 分钟内不能解锁。"
 GONE = "登录已失效,请重新登录。刚才提交的内容没有保存。"
 _DOOR = "system:login"
 _LONGEST_SECRET = 100
@@ -228,12 +228,13 @@ def unlock(services: Services, secret: str, password: str, client: str = "") -> 
     right = matches(password, row.password_hash)
     with services.store.transaction(f"person:{row.person_id}") as tx:
         now_row, _ = needed(services, tx, secret, Stage.LOCKED)
-        if right and now_row.password_hash == row.password_hash and not lockout.shut(tx, row.person_id):
+        door = lockout.desk_door(row.id, row.person_id, client or row.client)
+        if right and now_row.password_hash == row.password_hash and not lockout.shut(tx, door.name):
             turned = session_rows.turn(tx, row.id, stage=Stage.OPEN.value, locked_at=None)
-            lockout.forgive(tx, lockout.name_key(row.person_id))
+            lockout.forgive(tx, lockout.name_key(door.name))
             tx.audit("session.unlocked", f"person:{row.person_id}", {"session": row.id, "client": client[:64]})
             return turned, session_rows.view(services, tx, session_rows.find_by_id(tx, row.id))
-        locked = lockout.fail(tx, Door(row.person_id, row.person_id, client or row.client), "unlock")
+        locked = lockout.fail(tx, door, "unlock")
     raise locked.refusal() if locked else NotAuthenticated(REFUSED_UNLOCK, locked=False)
 
 
