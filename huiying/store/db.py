@@ -17,12 +17,12 @@ from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Engine
-from sqlalchemy.exc import DBAPIError, OperationalError
+from sqlalchemy.exc import DataError, DBAPIError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from huiying.crash import crash_point
 from huiying.domain.audit import GENESIS, link
-from huiying.domain.errors import Unavailable
+from huiying.domain.errors import InvalidInput, Unavailable
 from huiying.now import monotonic
 from huiying.store.prepared import Prepared
 from huiying.store.tables import audit, audit_head
@@ -35,6 +35,7 @@ _SQLITE_PRAGMAS = (
     "PRAGMA foreign_keys=ON",
 )
 _WAL_PATIENCE = 10.0  # seconds
+_UNSTORABLE = "请求中有数据库不能保存的内容(数字过大,或含有空字符),未作任何改动。请核对后重试。"
 
 
 @dataclass
@@ -52,15 +53,15 @@ class Tx:
 
     def all(self, statement: sa.Executable, params: Any = None) -> list[Any]:
         """Every row of a query."""
-        return list(self.conn.execute(statement, params).all())
+        return list(self._execute(statement, params).all())
 
     def one(self, statement: sa.Executable) -> Any | None:
         """The first row or None."""
-        return self.conn.execute(statement).first()
+        return self._execute(statement).first()
 
     def value(self, statement: sa.Executable) -> Any:
         """The first column of the first row or None."""
-        return self.conn.execute(statement).scalar()
+        return self._execute(statement).scalar()
 
     def rows(self, statement: Prepared, params: Mapping[str, Any] | None = None) -> list[Any]:
         """Every row of a prepared query."""
@@ -72,7 +73,14 @@ class Tx:
 
     def run(self, statement: sa.Executable, params: Any = None) -> sa.CursorResult[Any]:
         """Execute a change."""
-        return self.conn.execute(statement, params)
+        return self._execute(statement, params)
+
+    def _execute(self, statement: sa.Executable, params: Any = None) -> sa.CursorResult[Any]:
+        try:
+            return self.conn.execute(statement, params)
+        except (OverflowError, DataError) as error:
+            # A number beyond 64 bits, or NUL in a text: the one database says so, the other's driver does.
+            raise InvalidInput("", _UNSTORABLE) from error
 
 
 class Store:
