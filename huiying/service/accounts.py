@@ -16,7 +16,7 @@ from huiying.service import first_run, lockout, second_factor, session_rows, ses
 from huiying.service.actor import Actor
 from huiying.service.hashing import hash_password, matches
 from huiying.service.lockout import Door
-from huiying.service.scope import require_unit
+from huiying.service.scope import require_reach
 from huiying.service.second_factor import Enrolment
 from huiying.service.services import Services
 from huiying.service.session_rows import Session
@@ -197,4 +197,4 @@ def _managed(tx: Tx, actor: Actor, person_id: str) -> None:
     row = tx.one(sa.select(t.person.c.unit_id).where(t.person.c.id == person_id, t.person.c.active))
     if row is None:
         raise NotFound(f"没有编号为「{person_id[:64]}」的在用人员。")
-    require_unit(tx, actor, row.unit_id)
+    require_reach(tx, actor, person_id, row.unit_id)

@@ -21,7 +21,7 @@ from huiying.domain.errors import Forbidden, InvalidInput, NotAuthenticated, Not
 from huiying.domain.text import line
 from huiying.service.actor import Actor
 from huiying.service.hashing import hash_password, matches
-from huiying.service.scope import require_unit
+from huiying.service.scope import covers, parents, require_reach
 from huiying.service.services import Services
 from huiying.service.views import shown
 from huiying.store import tables as t
@@ -64,7 +64,7 @@ def issue_password(services: Services, actor: Actor, person_id: str) -> dict[str
         person = tx.one(sa.select(t.person).where(t.person.c.id == person_id, t.person.c.active))
         if person is None:
             raise NotFound(f"没有编号为「{person_id}」的在用人员。")
-        require_unit(tx, actor, person.unit_id)
+        require_reach(tx, actor, person_id, person.unit_id)
         expires_at = keep_password(tx, person_id, digest)
     return {"person_id": person_id, "password": password, "expires_at": shown(expires_at)}
 
@@ -93,9 +93,13 @@ def exchange_password(
     """Turn a one-time password into a personal token."""
     label, wanted, lives = line("name", name, 80, "令牌名称"), _scopes(scopes), _days(days)
     failed = False
+    with services.store.reading() as tx:
+        known = tx.one(usable_password(person_id, tx.now))
+    # Slow on purpose, so never inside the transaction: nobody else could write meanwhile.
+    right = matches(password, known.secret_hash if known is not None else None)
     with services.store.transaction(f"person:{person_id[:64]}") as tx:
         row = tx.one(usable_password(person_id, tx.now).with_for_update(of=t.one_time_password))
-        right = matches(password, row.secret_hash if row is not None else None)
+        right = right and row is not None and known is not None and row.id == known.id
         if row is None or not right or _locked(tx, person_id):
             _note_failure(tx, person_id)
             failed = True
@@ -244,23 +248,35 @@ def list_tokens(services: Services, actor: Actor, person_id: str = "") -> list[d
     wanted = person_id or ("" if everybody else actor.person_id)
     if not everybody and wanted != actor.person_id:
         raise Forbidden("您只能查看本人的令牌。")
-    statement = sa.select(t.token).order_by(t.token.c.created_at.desc(), t.token.c.id)
+    statement = _with_unit().order_by(t.token.c.created_at.desc(), t.token.c.id)
     with services.store.reading() as tx:
         rows = tx.all(statement.where(t.token.c.person_id == wanted) if wanted else statement)
-    return [_view(row._asdict()) for row in rows]
+        tree = parents(tx)
+    seen = [row for row in rows if row.person_id == actor.person_id or covers(actor, tree, row.unit_id)]
+    return [_view(row._asdict()) for row in seen]
+
+
+def _with_unit() -> sa.Select[Any]:
+    """Tokens, each with the unit of the person it stands for."""
+    return sa.select(t.token, t.person.c.unit_id).join(t.person, t.person.c.id == t.token.c.person_id)
 
 
 def revoke_token(services: Services, actor: Actor, token_id: str) -> dict[str, Any]:
     """End a token at once; revoking twice changes nothing."""
     with services.store.transaction(actor.id) as tx:
-        row = tx.one(sa.select(t.token).where(t.token.c.id == token_id))
-        may = row is not None and (row.person_id == actor.person_id or Permission.PEOPLE in actor.permissions)
-        if row is None or not may:
+        row = tx.one(_with_unit().where(t.token.c.id == token_id))
+        if row is None or not _may_end(tx, actor, row):
             raise NotFound(f"没有编号为「{token_id[:40]}」的令牌,或不归您管理。")
         if row.revoked_at is None:
             tx.run(t.token.update().where(t.token.c.id == token_id).values(revoked_at=tx.now))
             tx.audit("token.revoked", f"person:{row.person_id}", {"token": token_id})
         return _view({**row._asdict(), "revoked_at": row.revoked_at or tx.now})
+
+
+def _may_end(tx: Tx, actor: Actor, row: Any) -> bool:
+    """One's own, and those of the people one manages."""
+    manages = Permission.PEOPLE in actor.permissions and covers(actor, parents(tx), row.unit_id)
+    return manages or (actor.is_person and row.person_id == actor.person_id)
 
 
 def _view(row: Mapping[str, Any]) -> dict[str, Any]:

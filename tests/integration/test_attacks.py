@@ -1,0 +1,166 @@
+"""What somebody tries who means harm, or whose keyboard does: each of these once did what it should not."""
+
+from __future__ import annotations
+
+import threading
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pyotp
+import pytest
+import sqlalchemy as sa
+
+from huiying.domain.access import AccessRole
+from huiying.domain.errors import Forbidden, InvalidInput, NotAuthenticated, NotFound
+from huiying.domain.signing import Stage
+from huiying.service import accounts, hashing, people, roster_admin, sessions, tokens
+from huiying.service.services import Services
+from huiying.store import tables as t
+from huiying.store.db import Store
+from tests.fakes.house import OPERATOR, acting, cheap_passwords, furnish, make_services
+
+__all__ = ["cheap_passwords"]
+
+pytestmark = pytest.mark.usefixtures("cheap_passwords")
+PASSWORD = "Lake-7-lantern"
+HERE, ELSEWHERE = "10.1.2.3", "10.9.9.9"
+WATER_ADMIN = acting("boss-water", AccessRole.ADMINISTRATOR, units=("water",))
+WIDE = {ord(digit): ord(digit) + 0xFEE0 for digit in "0123456789"}
+ARABIC = str.maketrans("0123456789", "٠١٢٣٤٥٦٧٨٩")
+
+
+@pytest.fixture
+def services(store: Store, tmp_path: Path) -> Services:
+    made = make_services(store, tmp_path)
+    furnish(made)
+    return made
+
+
+def give_password(services: Services, person_id: str, password: str = PASSWORD) -> None:
+    with services.store.transaction("test") as tx:
+        row = {"person_id": person_id, "password_hash": hashing.hash_password(password), "changed_at": tx.now}
+        tx.run(t.account.insert().values(**row))
+
+
+# -- codes and locks ---------------------------------------------------------------------------------------------------
+
+
+def test_a_code_typed_in_wide_digits_is_read_and_other_scripts_are_wrong(services, clock):
+    roster_admin.grant_access(services, OPERATOR, "wang", "approver", "office")
+    give_password(services, "wang")
+    secret, _ = sessions.sign_in(services, "wang", PASSWORD, HERE)
+    totp = pyotp.TOTP(accounts.enrolment(services, secret).secret)
+    with pytest.raises(InvalidInput):
+        accounts.enrol(services, secret, totp.at(clock()).translate(ARABIC))
+    _, session, _ = accounts.enrol(services, secret, totp.at(clock()).translate(WIDE))
+    assert session.stage is Stage.OPEN
+
+
+def test_wrong_sign_ins_from_elsewhere_keep_nobody_from_unlocking_the_desk_on_duty(services, clock):
+    give_password(services, "zhang")
+    secret, _ = sessions.sign_in(services, "zhang", PASSWORD, HERE)
+    sessions.lock(services, secret)
+    for _ in range(5):
+        with pytest.raises(NotAuthenticated):
+            sessions.sign_in(services, "zhang", "wrong", ELSEWHERE)
+    secret, session = sessions.unlock(services, secret, PASSWORD, HERE)
+    assert session.stage is Stage.OPEN
+    with pytest.raises(NotAuthenticated, match="已锁定"):  # and unlocking has not opened the door to whoever guesses
+        sessions.sign_in(services, "zhang", PASSWORD, ELSEWHERE)
+
+
+def test_guessing_at_a_locked_desk_ends_after_five_and_leaves_the_other_door(services, clock):
+    give_password(services, "zhang")
+    secret, _ = sessions.sign_in(services, "zhang", PASSWORD, HERE)
+    sessions.lock(services, secret)
+    for _ in range(5):
+        with pytest.raises(NotAuthenticated):
+            sessions.unlock(services, secret, "wrong", HERE)
+    with pytest.raises(NotAuthenticated, match="本席位暂不能解锁"):
+        sessions.unlock(services, secret, PASSWORD, HERE)
+    assert sessions.sign_in(services, "zhang", PASSWORD, HERE)[1].stage is Stage.OPEN
+    clock.advance(timedelta(minutes=15))
+    assert sessions.unlock(services, secret, PASSWORD, HERE)[1].stage is Stage.OPEN
+
+
+def test_while_a_one_time_password_is_checked_others_can_write(services, monkeypatch):
+    password = tokens.issue_password(services, OPERATOR, "zhang")["password"]
+    real, written = hashing.matches, threading.Event()
+
+    def write() -> None:
+        with services.store.transaction("test") as tx:
+            tx.audit("test.written", "test", {})
+        written.set()
+
+    def checked(given: str, digest: str | None) -> bool:
+        threading.Thread(target=write, daemon=True).start()
+        assert written.wait(5), "the check holds the store"
+        return real(given, digest)
+
+    monkeypatch.setattr(tokens, "matches", checked)
+    assert tokens.exchange_password(services, "zhang", password)["token"].startswith(tokens.PREFIX)
+
+
+def test_a_one_time_password_that_is_replaced_during_its_check_opens_nothing(services, monkeypatch):
+    password = tokens.issue_password(services, OPERATOR, "zhang")["password"]
+    real = hashing.matches
+
+    def checked(given: str, digest: str | None) -> bool:
+        monkeypatch.setattr(tokens, "matches", real)
+        tokens.issue_password(services, OPERATOR, "zhang")
+        return real(given, digest)
+
+    monkeypatch.setattr(tokens, "matches", checked)
+    with pytest.raises(NotAuthenticated):
+        tokens.exchange_password(services, "zhang", password)
+
+
+# -- administrators of one unit ----------------------------------------------------------------------------------------
+
+
+def made_token(services: Services, person_id: str, unit_id: str) -> str:
+    people.add_person(services, OPERATOR, person_id, name=person_id, unit_id=unit_id)
+    roster_admin.grant_access(services, OPERATOR, person_id, "duty", unit_id)
+    with services.store.transaction("test") as tx:
+        return str(tokens._make(tx, person_id, "看板", [], timedelta(days=1))["id"])
+
+
+def test_tokens_of_another_unit_are_neither_shown_nor_ended(services):
+    theirs, own = made_token(services, "duty-health", "health"), made_token(services, "duty-water", "water")
+    assert [row["id"] for row in tokens.list_tokens(services, WATER_ADMIN)] == [own]
+    assert tokens.list_tokens(services, WATER_ADMIN, "duty-health") == []
+    with pytest.raises(NotFound):
+        tokens.revoke_token(services, WATER_ADMIN, theirs)
+    assert tokens.revoke_token(services, WATER_ADMIN, own)["revoked_at"]
+    assert len(tokens.list_tokens(services, OPERATOR)) == 2
+
+
+@pytest.mark.parametrize(
+    "take_over",
+    [
+        lambda services: tokens.issue_password(services, WATER_ADMIN, "reach"),
+        lambda services: accounts.reset_password(services, WATER_ADMIN, "reach"),
+        lambda services: accounts.reset_second_factor(services, WATER_ADMIN, "reach"),
+        lambda services: accounts.set_subject(services, WATER_ADMIN, "reach", "mine"),
+    ],
+    ids=["issue", "reset", "second-factor", "subject"],
+)
+def test_nobody_takes_over_an_account_whose_roles_reach_further(services, take_over: Any):
+    people.add_person(services, OPERATOR, "reach", name="兼职", unit_id="water")
+    roster_admin.grant_access(services, OPERATOR, "reach", "duty", "water")
+    take_over(services)
+    roster_admin.grant_access(services, OPERATOR, "reach", "duty", "office")
+    with pytest.raises(Forbidden, match="权限范围以外"):
+        take_over(services)
+
+
+# -- what no database can hold -----------------------------------------------------------------------------------------
+
+
+def test_numbers_and_texts_that_no_database_holds_are_refused_not_failures(services):
+    table = t.incident.c
+    with services.store.reading() as tx:
+        assert tx.one(sa.select(table.id).where(table.id == 2**62)) is None
+    with pytest.raises(InvalidInput), services.store.transaction("test") as tx:
+        tx.run(t.inbox_message.insert().values(id=2**200, notice_no="x", person_id="li", created_at=tx.now))
