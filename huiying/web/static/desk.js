@@ -3,6 +3,7 @@
 (function () {
   "use strict";
   var BEATS = 16000; // ms without a message after which the channel counts as lost; the server speaks every 5 s
+  var FIRST_WAIT = 1000, LAST_WAIT = 32000; // ms until a refused stream is asked for again
   var clock = window.huiyingClock;
   var heardAt = 0, heardServer = 0, lost = false, refreshing = 0;
 
@@ -59,26 +60,63 @@
     }, function () { /* The network is down: the strip says so already. */ });
   }
 
+  /* What htmx takes for an EventSource. A browser gives a server six connections at HTTP/1.1 and a stream keeps one, so
+     only a page that is looked at holds a stream; one that is hidden lets it go and catches up when it is shown. */
   function open(url) {
-    var source = new EventSource(url);
-    ["beat", "queue", "feed"].forEach(function (name) { source.addEventListener(name, hear); });
-    ["locked", "ended"].forEach(function (name) {
-      source.addEventListener(name, function () { source.close(); window.location.assign("/"); });
-    });
-    source.addEventListener("closing", lose);
-    source.addEventListener("full", function () { source.close(); say("full"); });
-    source.addEventListener("error", function () {
+    var channel = new EventTarget(), source = null, timer = 0, wait = FIRST_WAIT, over = false;
+
+    function release() {
+      window.clearTimeout(timer);
+      if (source) source.close();
+      source = null;
+    }
+
+    function end() { over = true; release(); }
+
+    function pass(event) {
+      wait = FIRST_WAIT;
+      hear(event);
+      channel.dispatchEvent(new MessageEvent(event.type, { data: event.data }));
+    }
+
+    /* A stream that the server or a proxy refused is not opened again by the browser itself. */
+    function fail() {
       lose();
-      if (source.readyState === 2) askState();
+      if (!source || source.readyState !== 2) return;
+      release();
+      askState();
+      timer = window.setTimeout(connect, wait);
+      wait = Math.min(2 * wait, LAST_WAIT);
+    }
+
+    function connect() {
+      if (over || source || document.hidden) return;
+      source = new EventSource(url);
+      ["beat", "queue", "feed"].forEach(function (name) { source.addEventListener(name, pass); });
+      ["locked", "ended"].forEach(function (name) {
+        source.addEventListener(name, function () { end(); window.location.assign("/"); });
+      });
+      source.addEventListener("closing", lose);
+      source.addEventListener("full", function () { end(); say("full"); });
+      source.addEventListener("error", fail);
+    }
+
+    document.addEventListener("visibilitychange", function () {
+      if (document.hidden) { release(); return; }
+      heardAt = performance.now();
+      connect();
+      if (!over) refresh();
     });
-    return source;
+    channel.close = end;
+    connect();
+    return channel;
   }
 
   function watchChannel() {
     if (!strip()) return;
     heardAt = performance.now();
     heardServer = Number(document.body.getAttribute("data-now"));
-    window.setInterval(function () { if (performance.now() - heardAt > BEATS) lose(); }, 2000);
+    window.setInterval(function () { if (!document.hidden && performance.now() - heardAt > BEATS) lose(); }, 2000);
   }
 
   /* -- what outlives a refresh of the queue ------------------------------------------------------------------------- */
