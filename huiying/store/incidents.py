@@ -105,15 +105,15 @@ def packs_of(tx: Tx, incident_id: int, cycle: int) -> list[tuple[str, str]]:
 
 def load_facts(tx: Tx, incident: Any, rules_of: RulesOf) -> Facts:
     """Everything the clocks of the present cycle depend on, merged incidents included."""
-    entries = [
-        Entry(row.what, row.recorded_at, row.recorded_by, row.detail, row.approved_by)
-        for row in history_of(tx, incident.id, incident.cycle)
-    ]
+    told = history_of(tx, incident.id, incident.cycle)
+    entries = [Entry(row.what, row.recorded_at, row.recorded_by, row.detail, row.approved_by) for row in told]
     publications = [to_publication(row) for row in publications_of(tx, incident.id, incident.cycle)]
     rules = [rule for pack in packs_of(tx, incident.id, incident.cycle) for rule in rules_of(*pack)]
     facts = fold(entries, publications, rules)
-    children = tx.all(sa.select(t.incident).where(t.incident.c.merged_into == incident.id))
-    return unite(facts, [load_facts(tx, child, rules_of) for child in children])
+    # What was merged in an earlier cycle has nothing to say in this one: neither its times nor its publications.
+    absorbed = {row.detail["no"] for row in told if row.what == "absorbed"}
+    children = tx.all(sa.select(t.incident).where(t.incident.c.merged_into == incident.id)) if absorbed else []
+    return unite(facts, [load_facts(tx, child, rules_of) for child in children if child.no in absorbed])
 
 
 def clock_rows(tx: Tx, incident_id: int, cycle: int) -> dict[str, Any]:

@@ -278,6 +278,21 @@ def test_case_43_a_flare_up_is_a_new_cycle_with_its_own_anchors(desk: Desk) -> N
     assert desk.binding(no)[RESPONSE]["due_at"] == due("2026-03-14 09:30")
 
 
+def test_case_43_what_was_merged_before_the_flare_up_neither_anchors_nor_satisfies_the_new_cycle(desk: Desk) -> None:
+    merged = desk.register(detected="2026-03-10 08:00")
+    no = desk.register(detected="2026-03-10 08:30")
+    desk.publish(merged, PublicationKind.RESPONSE, "2026-03-10 08:50")
+    with pytest.raises(NeedsSecondPerson) as asked:
+        incidents.merge(desk.services, OFFICER, merged, no, "同一事项")
+    incidents.approve(desk.services, LEADER, request_of(asked.value))
+    incidents.close(desk.services, OFFICER, no, "已回应")
+    desk.now("2026-03-12 10:00")
+    times = {TimeKind.DETECTED: TimeInput(at("2026-03-12 09:30"), "监测")}
+    incidents.reopen(desk.services, OFFICER, no, "复燃", times)
+    clock = desk.binding(no)[RESPONSE]
+    assert (clock["state"], clock["due_at"]) == ("running", due("2026-03-14 09:30"))
+
+
 def test_merging_takes_the_earliest_times_and_unmerging_restores(desk: Desk) -> None:
     first = desk.register(detected="2026-03-10 08:30")
     desk.now("2026-03-10 10:00")
