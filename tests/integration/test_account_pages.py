@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import re
 from collections.abc import Iterator
 from datetime import timedelta
@@ -560,6 +561,15 @@ def test_signing_in_from_a_foreign_page_is_refused(house, browser):
     assert browser.secret == ""
 
 
+def test_no_address_and_no_cookie_of_a_browser_makes_an_internal_failure(house, browser):
+    settle(house, browser, "zhang")
+    browser.get("/devices")
+    switched = browser.post("/language", {**HERE, "HX-Request": "true"}, language="zh", to="/事\t?x=\r\nY: 1")
+    assert (switched.status_code, switched.headers["hx-redirect"]) == (200, "/%E4%BA%8B?x=Y:%201")
+    deep = base64.urlsafe_b64encode(b"[" * 3000).decode()
+    assert browser.get("/devices", cookie=f"hy_session={browser.secret}; hy_flash={deep}").status_code == 200
+
+
 # -- the wall ----------------------------------------------------------------------------------------------------------
 
 
@@ -569,7 +579,11 @@ def test_a_wall_reads_one_unit_never_locks_and_ends_with_its_token(house, browse
     browser.get("/login")
     assert browser.post("/login/wall", token=house.tokens["zhang"]).status_code == 403
     assert browser.post("/login/wall", token="hy_wrong").status_code == 401
+    settle(house, browser, "zhang")
+    before = browser.secret
+    browser.get("/devices")
     assert browser.post("/login/wall", token=made["token"]).headers["location"] == "/wall"
+    assert sessions.look(house.services, before) is None
     house.clock.advance(timedelta(days=3))
     session = sessions.look(house.services, browser.secret)
     assert session is not None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import signal
@@ -10,8 +11,10 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import httpx
@@ -23,6 +26,7 @@ from huiying.service import session_rows, sessions
 from huiying.service.services import Services
 from huiying.store import tables as t
 from huiying.store.db import Store, open_engine
+from huiying.web.pages import live
 from tests.fakes.desk import Seat, take_seat
 from tests.fakes.house import house_template, make_services, open_house
 from tests.integration.test_serve import free_port
@@ -206,6 +210,43 @@ def test_a_locked_desk_goes_on_listening_and_a_stranger_is_sent_away(web: Web):
     assert stranger.over.wait(_PATIENCE)
     assert stranger.status != 200
     assert stranger.events == []
+
+
+def test_one_sign_in_does_not_take_every_place(web: Web):
+    greedy = web.seat()
+    pages = [Listener(web.url, greedy.cookie) for _ in range(live._MOST_PAGES_OF_ONE)]
+    for page in pages:
+        page.wait_for("beat")
+    one_more = Listener(web.url, greedy.cookie)
+    assert one_more.over.wait(_PATIENCE)
+    assert one_more.names() == ["full"]
+    other = Listener(web.url, web.seat("wang").cookie)
+    other.wait_for("beat")
+    assert not other.over.is_set()
+
+
+def test_a_page_that_goes_while_it_is_let_in_leaves_its_place(monkeypatch: pytest.MonkeyPatch):
+    """Otherwise every reload at a bad moment would cost a place until the process ends."""
+    watcher = live.Watcher(SimpleNamespace())  # type: ignore[arg-type]
+
+    async def come_and_go() -> None:
+        looking = asyncio.Event()
+
+        async def look() -> None:
+            looking.set()
+            await asyncio.Event().wait()
+
+        monkeypatch.setattr(watcher, "_look", look)
+        request: Any = SimpleNamespace(app=SimpleNamespace(state=SimpleNamespace(live=watcher)), cookies={})
+        session: Any = SimpleNamespace(id="s", stage=Stage.OPEN)
+        coming = asyncio.ensure_future(anext(live.live(request, SimpleNamespace(), session)))  # type: ignore[arg-type]
+        await looking.wait()
+        coming.cancel()
+        with suppress(asyncio.CancelledError):
+            await coming
+
+    asyncio.run(come_and_go())
+    assert watcher._listening.total() == 0
 
 
 def test_sigterm_ends_the_process_in_five_seconds_with_live_pages(web: Web):

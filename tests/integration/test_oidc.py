@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -15,7 +16,7 @@ from joserfc.jwk import RSAKey
 from starlette.testclient import TestClient
 
 from config.settings import load_settings
-from huiying.domain.errors import Conflict, InvalidInput
+from huiying.domain.errors import Conflict, InvalidInput, Unavailable
 from huiying.service import accounts, oidc, sessions
 from huiying.web.app import create_app
 from huiying.web.guard import Throttle
@@ -184,6 +185,39 @@ def test_a_provider_that_is_away_or_calls_itself_otherwise_leaves_the_local_door
     answer = browser.get(back)
     refused(answer, 503, oidc.DOWN)
     assert 'name="password"' in answer.text
+
+
+def test_a_provider_that_keeps_people_waiting_leaves_the_local_door_open(house, browser, monkeypatch):
+    reached, release = threading.Semaphore(0), threading.Event()
+
+    def wait(*_given: Any) -> None:
+        reached.release()
+        assert release.wait(60)
+        raise Unavailable(oidc.DOWN)
+
+    monkeypatch.setattr(oidc, "depart", wait)
+    waiting = [threading.Thread(target=browser.get, args=("/login/oidc",), daemon=True) for _ in range(3)]
+    for one in waiting:
+        one.start()
+    assert all(reached.acquire(timeout=60) for _ in waiting)
+    answers: list[int] = []
+    local = threading.Thread(
+        target=lambda: answers.append(browser.post("/login", data={"name": "zhang", "password": "x"}).status_code),
+        daemon=True,
+    )
+    local.start()
+    local.join(20)
+    release.set()
+    for one in [*waiting, local]:
+        one.join(60)
+    assert answers == [401]
+
+
+def test_coming_back_is_an_attempt_too(house, browser, monkeypatch):
+    monkeypatch.setattr(page, "ATTEMPTS", Throttle(2))
+    back = at_provider(browser)
+    assert browser.get(f"{oidc.CALLBACK}?code=x&state=y").status_code != 429
+    assert browser.get(back).status_code == 429
 
 
 def test_without_a_provider_there_is_no_such_door(house_template, tmp_path):

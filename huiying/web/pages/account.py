@@ -106,6 +106,7 @@ def _wall(request: Request, services: Services, token: str) -> Response:
         secret, session = sessions.wall_session(services, token, client_of(request), _agent(request))
     except HuiyingError as error:
         return render(request, "account/login.html", error.status, fault=spoken(request, error), **context)
+    sessions.sign_out(services, secret_of(request))
     return keep(request, back(request, "/wall"), secret, session)
 
 

@@ -7,6 +7,7 @@ own filters and its own rights. A burst of changes is told at most once a second
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -36,6 +37,8 @@ _BEAT_EVERY = 5.0  # seconds; a page that hears nothing for three beats says tha
 _TELL_EVERY, _TELL_EVERY_IN_A_STORM = 1.0, 4.0  # seconds
 _STORM_FROM = 5  # changes told one right after the other
 _MOST_PAGES = 300
+#: Of one sign-in: whoever opens more must not take the others' places.
+_MOST_PAGES_OF_ONE = 12
 _FULL = "实时通道已满,页面每分钟自动刷新。请关闭不用的页面。"
 
 
@@ -57,14 +60,13 @@ class Watcher:
         self._changed = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._listening = 0
+        self._listening: Counter[str] = Counter()
         self._in_a_row, self._told_at = 0, 0.0
         self.is_closing = False
 
-    @property
-    def is_full(self) -> bool:
-        """Whether another page would be one too many."""
-        return self._listening >= _MOST_PAGES
+    def is_full(self, session_id: str) -> bool:
+        """Whether another page of this sign-in would be one too many."""
+        return self._listening[session_id] >= _MOST_PAGES_OF_ONE or self._listening.total() >= _MOST_PAGES
 
     @property
     def news(self) -> _News:
@@ -79,19 +81,19 @@ class Watcher:
             with suppress(RuntimeError):
                 self._loop.call_soon_threadsafe(self._wake)
 
-    async def join(self) -> None:
+    async def join(self, session_id: str) -> None:
         """A page begins to listen; the first one starts the looking."""
         self._loop = asyncio.get_running_loop()
-        self._listening += 1
+        self._listening[session_id] += 1
         if self._task is None or self._task.done():
             self._mark = await self._look() or self._mark
             if self._task is None or self._task.done():
                 self._task = asyncio.create_task(self._watch())
 
-    def leave(self) -> None:
+    def leave(self, session_id: str) -> None:
         """A page has gone; the last one ends the looking."""
-        self._listening -= 1
-        if self._listening == 0 and self._task is not None:
+        self._listening -= Counter([session_id])  # and who has none left is forgotten
+        if not self._listening and self._task is not None:
             self._task.cancel()
             self._task = None
 
@@ -143,12 +145,12 @@ async def live(
 ) -> AsyncIterator[ServerSentEvent]:
     """Messages: ``beat`` (time only), ``queue`` and ``feed`` (ask again), ``locked``, ``ended``, ``closing``, ``full``."""
     watcher: Watcher = request.app.state.live
-    if watcher.is_full:
+    if watcher.is_full(session.id):
         yield ServerSentEvent(event="full", data={"text": _FULL}, retry=60_000)
         return
     secret, known = request.cookies.get(COOKIE, ""), watcher.news
-    await watcher.join()
     try:
+        await watcher.join(session.id)
         yield await _message(services, "beat", retry=1000)
         while not watcher.is_closing:
             await watcher.wait(known, _BEAT_EVERY)
@@ -161,7 +163,7 @@ async def live(
                 yield await _message(services, name)
             known = news
     finally:
-        watcher.leave()
+        watcher.leave(session.id)
 
 
 def _names(known: _News, news: _News) -> list[str]:

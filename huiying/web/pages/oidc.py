@@ -27,7 +27,7 @@ async def depart(
     request: Request, services: House, wanted: Annotated[str, Query(alias="next", max_length=2000)] = "/"
 ) -> Response:
     """Lead the browser to the provider."""
-    return await slowly(request, _depart, services, wanted)
+    return await slowly(request, _depart, services, wanted, door="oidc")
 
 
 def _depart(request: Request, services: Services, wanted: str) -> Response:
@@ -54,10 +54,12 @@ async def come_back(
     state: Annotated[str, Query(max_length=200)] = "",
 ) -> Response:
     """The provider has sent the browser back."""
-    return await slowly(request, _come_back, services, code, state)
+    return await slowly(request, _come_back, services, code, state, door="oidc")
 
 
 def _come_back(request: Request, services: Services, code: str, state: str) -> Response:
+    if not ATTEMPTS.allows(client_of(request)):
+        return _refused(request, services, 429, words_of(request)(_CROWDED))
     ticket = request.cookies.get(TICKET, "")
     try:
         secret, session, wanted = oidc.come_back(

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 from fastapi import Depends, Request, Response
 from fastapi.responses import HTMLResponse, RedirectResponse
@@ -60,6 +60,8 @@ CSP = (
 FLASH_COOKIE = "hy_flash"
 _FLASH_SECONDS = 120
 _LONGEST_FLASH = 600
+#: What quoting leaves as it is; "%" because most of an address has been quoted before.
+_IN_ADDRESSES = "/%:?#[]@!$&'()*+,;=~"
 
 
 def _(text: str) -> str:
@@ -172,7 +174,8 @@ def _unit_name(request: Request, session: Session | None) -> str:
 
 def back(request: Request, url: str, text: str = "", kind: str = "done") -> Response:
     """After a POST: the browser goes to a page of ours, where ``text`` is shown once."""
-    inside = url if url.startswith("/") and not url.startswith(("//", "/\\")) else "/"
+    # Quoted, because a header holds neither Chinese nor line ends, and a browser leaves out tabs: "/<tab>/elsewhere".
+    inside = quote(url, safe=_IN_ADDRESSES) if url.startswith("/") and not url.startswith(("//", "/\\")) else "/"
     response: Response
     if request.headers.get("hx-request"):
         response = Response(headers={"HX-Redirect": inside, **page_headers()})
@@ -198,7 +201,7 @@ def _flashed(request: Request) -> Mapping[str, str]:
     try:
         found = json.loads(base64.urlsafe_b64decode(value))
         return {"kind": str(found["kind"]), "text": str(found["text"])[:_LONGEST_FLASH]}
-    except (ValueError, KeyError, TypeError, binascii.Error):
+    except (ValueError, KeyError, TypeError, RecursionError, binascii.Error):
         return {}
 
 

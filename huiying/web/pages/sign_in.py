@@ -38,13 +38,17 @@ PLACES = {
 }
 
 
-async def slowly(request: Request, work: Callable[..., Response], *given: Any) -> Response:
-    """Run what checks a password, waiting for a place without holding one of the desk's threads."""
-    state = request.app.state
+async def slowly(request: Request, work: Callable[..., Response], *given: Any, door: str = "password") -> Response:
+    """Run what checks a password, waiting for a place without holding one of the desk's threads.
+
+    Each ``door`` has places of its own: an identity provider that does not answer must not close the local one.
+    """
+    name = f"{door}_limiter"
     with _guard:
-        if not hasattr(state, "sign_in_limiter"):
-            state.sign_in_limiter = anyio.CapacityLimiter(_CHECKING)
-    return await anyio.to_thread.run_sync(lambda: work(request, *given), limiter=state.sign_in_limiter)
+        if not hasattr(request.app.state, name):
+            setattr(request.app.state, name, anyio.CapacityLimiter(_CHECKING))
+    limiter = getattr(request.app.state, name)
+    return await anyio.to_thread.run_sync(lambda: work(request, *given), limiter=limiter)
 
 
 def secret_of(request: Request) -> str:
