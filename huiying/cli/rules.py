@@ -37,7 +37,8 @@ def preview(
     detected: Annotated[str | None, typer.Option("--detected", metavar="时间", help="发现时间。")] = None,
     notified: Annotated[str | None, typer.Option("--notified", metavar="时间", help="接报时间。")] = None,
     registered: Annotated[
-        str | None, typer.Option("--registered", metavar="时间", help="登记时间,不写为现在。")
+        str | None,
+        typer.Option("--registered", metavar="时间", help="登记时间,不写为现在;其他时间晚于现在的,以其中最晚的为准。"),
     ] = None,
     region: Annotated[str, typer.Option("--region", help="属地行政区划代码。")] = "",
     unit: Annotated[str, typer.Option("--unit", help="主办单位编号。")] = "",
@@ -54,8 +55,9 @@ def preview(
     }
     times = {name: TimeInput(value) for name, value in stated.items() if value is not None}
     answer = queries.preview(
-        session.services, tuple(pack or ()), kind, severity, times, moment("registered", registered), region, unit
-    )
+        session.services, tuple(pack or ()), kind, severity, times, moment("registered", registered), region, unit,
+        ahead=True,
+    )  # fmt: skip
     session.answer(answer, show.preview)
 
 
@@ -128,7 +130,7 @@ def rules_explain(
             show.line(f"\n{one['name']}({one['rule']}):{limit}|{one['status_zh']}|{one['clause']}", "bold")
             show.line(f"  原文:“{one['quote']}”")
             if one["anchor"]:
-                reading = "文件写明" if one["anchor"]["stated"] else "我方理解"
+                reading = "文件写明" if one["anchor"]["stated"] else "本系统理解"
                 show.line(f"  起算:{one['anchor']['field']}({reading}){one['anchor']['basis']}")
             show.line(f"  完成:{'、'.join(one['satisfied_by']) or '无'} {one['satisfied_basis']}".rstrip())
             if one["responsible"]:

@@ -160,7 +160,7 @@ def _clocks_of(view: Mapping[str, Any]) -> None:
 
 
 def _reading(row: Mapping[str, Any]) -> str:
-    marks = [] if row["anchor"]["stated"] else ["我方理解"]
+    marks = [] if row["anchor"]["stated"] else ["本系统理解"]
     marks += ["估计"] if row["anchor"]["estimated"] else []
     return f"({'、'.join(marks)})" if marks else ""
 

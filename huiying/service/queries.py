@@ -66,8 +66,12 @@ def preview(
     registered_at: datetime | None = None,
     region_code: str = "",
     unit_id: str = "",
+    *,
+    ahead: bool = False,
 ) -> dict[str, Any]:
     """The clocks and reminders that an incident like this would start; nothing is written.
+
+    ``ahead`` also answers for times still to come: the incident then counts as registered at the latest of them.
 
     ``kind`` defaults to emergency when a severity is given, else opinion. One pack id looks at that pack alone, whether
     or not it is in force; none takes every pack in force for the region (or unit) on the incident's date.
@@ -76,11 +80,11 @@ def preview(
     if severity is not None and kind is not Kind.EMERGENCY:
         raise InvalidInput("severity", "只有突发事件才有级别;一般政务舆情请留空。")
     with services.store.reading() as tx:
-        now = registered_at or tx.now
         stated = tuple(
             TimeFact(k, to_precision(v.value, v.precision), v.source, v.precision, v.estimated)
             for k, v in (times or {}).items()
         )
+        now = registered_at or max([tx.now, *(fact.value for fact in stated if ahead)])
         check_times(stated, max(now, tx.now))
         facts = Facts(kind=kind, severity=severity, source="", registered_at=now, times=stated)
         packs = _preview_packs(tx, pack_ids, facts, region_code, unit_id)

@@ -103,6 +103,7 @@ def preview(services: House, actor: Caller, body: bodies.PreviewBody) -> View:
         body.registered_at,
         body.region_code,
         body.unit_id,
+        ahead=True,
     )
 
 

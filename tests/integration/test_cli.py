@@ -265,6 +265,17 @@ def test_a_preview_and_working_days_speak_the_stable_words(installed: Installati
     assert (days["due_date"], days["provisional"]) == ("2026-02-25", False)
 
 
+def test_case_03_a_preview_answers_for_a_time_still_to_come(installed: Installation):
+    answer = installed.json("preview", "--severity", "major", "--occurred", "2098-12-31T22:00:00+08:00")
+    due = {clock["rule"]: clock["due_at"] for clock in answer["clocks"] if clock["binding"]}
+    assert due == {
+        "authoritative_release": "2099-01-01T03:00:00+08:00",
+        "press_conference": "2099-01-01T22:00:00+08:00",
+    }
+    assert answer["registered_at"] == "2098-12-31T22:00:00+08:00"
+    assert {clock["state"] for clock in answer["clocks"]} == {"running"}
+
+
 def test_shifts_are_imported_whole_or_not_at_all(installed: Installation, tmp_path: Path):
     table = tmp_path / "班表.csv"
     table.write_text(
