@@ -13,21 +13,29 @@ from notifiers.guard import BadAddress, Blocked, Guard, Target, parse_cidrs, par
 from notifiers.options import Finding, Options
 from notifiers.sockets import SocketAddress
 
+#: Options that say where messages are posted to.
+POSTED_TO = ("url", "base_url")
+
 
 def vet_addresses(settings: Mapping[str, object], *, allow_loopback: bool) -> list[Finding]:
-    """A finding where the resolved ``url`` is one that the guard would refuse whatever a name server says.
+    """A finding for each resolved address of posts (``url``, a robot's ``base_url``) that the guard would always refuse.
 
     A proxy may well stand inside (most do); what it is asked for is vetted when sending.
     """
     options = Options(settings)
     guard = Guard(parse_cidrs(options.texts("allow_cidrs")), allow_loopback=allow_loopback)
-    text = options.text("url")
+    refusals = ((name, _refusal(guard, options.text(name))) for name in POSTED_TO)
+    return [Finding(name, refusal) for name, refusal in refusals if refusal]
+
+
+def _refusal(guard: Guard, address: str) -> str:
+    if not address:
+        return ""
     try:
-        if text:
-            vet_target(guard, parse_target(text))
+        vet_target(guard, parse_target(address))
     except (BadAddress, Blocked) as refused:
-        return [Finding("url", str(refused))]
-    return []
+        return str(refused)
+    return ""
 
 
 def vet_target(guard: Guard, target: Target) -> None:

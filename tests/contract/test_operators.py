@@ -418,6 +418,19 @@ def test_an_address_into_the_house_is_refused_when_it_is_saved(on_sqlite: Servic
     assert channels.edit_channel(on_sqlite, OPERATOR, "hook", settings=inner)["secrets"]["url"] == "https://10.1.2.3/…"
 
 
+@pytest.mark.parametrize("kind", ["dingtalk", "feishu"])
+def test_a_robots_own_base_address_into_the_house_is_refused_when_it_is_saved(on_sqlite: Services, kind: str):
+    token = "access_token" if kind == "dingtalk" else "token"
+    into = {token: CANARY, "base_url": "http://127.1:8080"}
+    with pytest.raises(InvalidInput) as refused:
+        channels.add_channel(on_sqlite, OPERATOR, "robot", kind=kind, settings=into)
+    assert refused.value.field == "settings.base_url"
+    assert CANARY not in str(refused.value)
+    channels.add_channel(
+        on_sqlite, OPERATOR, "robot", kind=kind, settings={**into, "base_url": "https://robots.example.gov.cn"}
+    )
+
+
 def test_a_channels_secrets_are_sealed_and_never_shown(services: Services):
     add_robot(services)
     shown = json.dumps(channels.list_channels(services, OPERATOR), ensure_ascii=False)
