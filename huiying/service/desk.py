@@ -16,8 +16,8 @@ from huiying.domain.errors import NotFound
 from huiying.domain.kinds import ClockState, EventKind, Role, Severity
 from huiying.domain.remaining import HOUR, WITHIN_4_HOURS, Urgency, urgency
 from huiying.service.actor import Actor
-from huiying.service.queries import clock_zh, fact_zh, on_duty, step_zh
-from huiying.service.scope import visible_units
+from huiying.service.queries import Say, clock_zh, fact_zh, on_duty, step_zh
+from huiying.service.scope import concerned
 from huiying.service.services import Services
 from huiying.service.views import unit_names, zh
 from huiying.store import tables as t
@@ -31,6 +31,8 @@ _SHIFT = (Role.SHIFT_LEADER, Role.DUTY_OFFICER)
 _LANES, _LOG_LINES = 40, 8
 #: What the feed tells of clocks; that one started is told by the registration.
 _TOLD = ("breached", "satisfied", "satisfied_late", "reopened", "cancelled", "re_anchored")
+#: What became of a message, by whether it was accepted.
+MESSAGES_ZH = {True: "已送出", False: "发送失败"}
 _ORDER = (Urgency.OVERDUE, Urgency.HOUR, Urgency.FOUR, Urgency.NORMAL)
 
 
@@ -96,8 +98,11 @@ class Queue:
         return sum(self.tiles.values())
 
 
-def queue(services: Services, actor: Actor, unit_id: str, filters: Filters) -> Queue:
-    """The running clocks most urgent first: by band, in it unacknowledged ones first, then by due time."""
+def queue(services: Services, actor: Actor, unit_id: str, filters: Filters, say: Say = str) -> Queue:
+    """The running clocks most urgent first: by band, in it unacknowledged ones first, then by due time.
+
+    ``say`` puts our words into the reader's language, here and in what follows.
+    """
     with services.store.reading() as tx:
         now = tx.now
         base = _seen(tx, actor)
@@ -114,7 +119,7 @@ def queue(services: Services, actor: Actor, unit_id: str, filters: Filters) -> Q
         )
         return Queue(
             now=now,
-            lines=_lines(tx, tx.all(statement)),
+            lines=_lines(tx, tx.all(statement), say),
             matching=matching,
             tiles=_tiles(tx, base, now),
             page=page,
@@ -159,19 +164,7 @@ def _joined(*columns: Any) -> sa.Select[Any]:
 
 def _seen(tx: Tx, actor: Actor) -> list[sa.ColumnElement[bool]]:
     """Running clocks of the incidents that the person may see."""
-    conditions = [t.clock.c.state.in_(ACTIVE), t.clock.c.binding]
-    visible = visible_units(tx, actor)
-    if visible is not None:
-        shared = _helped_by(tx, visible)
-        own = t.incident.c.unit_id.in_(visible)
-        conditions.append(sa.or_(own, t.clock.c.unit_id.in_(visible), t.incident.c.id.in_(shared)))
-    return conditions
-
-
-def _helped_by(tx: Tx, units: frozenset[str]) -> list[int]:
-    """Open incidents in which one of these units helps another; the list in the column cannot be asked portably."""
-    helped = sa.select(t.incident.c.id, t.incident.c.co_units).where(t.incident.c.ended_at.is_(None))
-    return [row.id for row in tx.all(helped) if units.intersection(row.co_units)]
+    return [t.clock.c.state.in_(ACTIVE), t.clock.c.binding, concerned(tx, actor)]
 
 
 def _band(now: datetime) -> sa.ColumnElement[int]:
@@ -233,14 +226,14 @@ def _rules(tx: Tx, base: Sequence[sa.ColumnElement[bool]]) -> list[tuple[str, st
     return sorted(((row.rule_id, row.name) for row in rows), key=lambda pair: pair[1])
 
 
-def _lines(tx: Tx, rows: Sequence[Any]) -> list[Line]:
+def _lines(tx: Tx, rows: Sequence[Any], say: Say) -> list[Line]:
     ids = [row.id for row in rows]
     units = {u for row in rows for u in (row.lead, row.unit_id, *row.co_units) if u}
     names, acks, following = unit_names(tx, units), _acks(tx, rows), _next_actions(tx, ids)
-    return [_line(row, tx.now, names, acks.get(row.id), following.get(row.id)) for row in rows]
+    return [_line(row, tx.now, names, acks.get(row.id), following.get(row.id), say) for row in rows]
 
 
-def _line(row: Any, now: datetime, names: Mapping[str, str], ack: Any, action: Any) -> Line:
+def _line(row: Any, now: datetime, names: Mapping[str, str], ack: Any, action: Any, say: Say) -> Line:
     seconds = int((row.due_at - now).total_seconds())
     others = [row.unit_id] if row.unit_id and row.unit_id != row.lead else row.co_units
     return Line(
@@ -259,7 +252,7 @@ def _line(row: Any, now: datetime, names: Mapping[str, str], ack: Any, action: A
         lead=names.get(row.lead, row.lead),
         handler="、".join(names.get(unit, unit) for unit in others),
         next_at=action.due_at if action else None,
-        next_what=(step_zh(action.step_id) or zh(EventKind, action.kind)) if action else "",
+        next_what=(step_zh(action.step_id, say) or say(zh(EventKind, action.kind))) if action else "",
         next_to=tuple(Role(role).zh for role in action.detail.get("to", [])) if action else (),
         acked_by=(ack.name or ack.person_id) if ack else "",
         acked_at=ack.at if ack else None,
@@ -350,12 +343,11 @@ class Event:
     number: int = 0
 
 
-def panel(services: Services, actor: Actor, no: str) -> Panel:
+def panel(services: Services, actor: Actor, no: str, say: Say = str) -> Panel:
     """One incident's lanes and its last events."""
     with services.store.reading() as tx:
-        row = tx.one(sa.select(t.incident).where(t.incident.c.no == no))
-        visible = visible_units(tx, actor)
-        if row is None or not (visible is None or visible.intersection(_units_of(tx, row))):
+        row = tx.one(sa.select(t.incident).where(t.incident.c.no == no, concerned(tx, actor)))
+        if row is None:
             raise NotFound(f"没有编号为 {no} 的事项,或不在您的查看范围内。")
         clocks = tx.all(
             sa.select(t.clock)
@@ -374,16 +366,8 @@ def panel(services: Services, actor: Actor, no: str) -> Panel:
             state_open=row.ended_at is None,
             lanes=[_lane(clock, tx.now, start, end) for clock in clocks],
             now_at=_place(tx.now, start, end),
-            log=_log(tx, row),
+            log=_log(tx, row, say),
         )
-
-
-def _units_of(tx: Tx, incident: Any) -> set[str]:
-    """Everybody who has to do with an incident: who leads, who helps, whose task it is."""
-    tasks = tx.all(
-        sa.select(t.clock.c.unit_id).where(t.clock.c.incident_id == incident.id, t.clock.c.unit_id.is_not(None))
-    )
-    return {incident.unit_id, *incident.co_units, *(row.unit_id for row in tasks)}
 
 
 def _axis(clocks: Sequence[Any], now: datetime) -> tuple[datetime, datetime]:
@@ -419,23 +403,22 @@ def _lane(clock: Any, now: datetime, start: datetime, end: datetime) -> Lane:
     )
 
 
-def _log(tx: Tx, incident: Any) -> list[Event]:
+def _log(tx: Tx, incident: Any, say: Say) -> list[Event]:
     facts = tx.all(_facts().where(t.history.c.incident_id == incident.id).limit(_LOG_LINES))
     clocks = tx.all(_clock_news().where(t.clock_event.c.incident_id == incident.id).limit(_LOG_LINES))
-    return _newest(_told(tx, facts, clocks), _LOG_LINES)
+    return _newest(_told(tx, facts, clocks, say), _LOG_LINES)
 
 
 # -- the feed ----------------------------------------------------------------------------------------------------------
 
 
-def feed(services: Services, actor: Actor, most: int = 12) -> list[Event]:
+def feed(services: Services, actor: Actor, most: int = 12, say: Say = str) -> list[Event]:
     """What happened last anywhere the person may look, newest first: facts, clocks, messages."""
     with services.store.reading() as tx:
-        visible = visible_units(tx, actor)
-        own = [] if visible is None else [t.incident.c.unit_id.in_(visible)]
+        own = [concerned(tx, actor)]
         facts = tx.all(_facts().where(*own).limit(most))
         clocks = tx.all(_clock_news().where(*own).limit(most))
-        events = _told(tx, facts, clocks) + _messages(tx, own, most)
+        events = _told(tx, facts, clocks, say) + _messages(tx, own, most, say)
     return _newest(events, most)
 
 
@@ -459,11 +442,13 @@ def _clock_news() -> sa.Select[Any]:
     )
 
 
-def _told(tx: Tx, facts: Sequence[Any], clocks: Sequence[Any]) -> list[Event]:
+def _told(tx: Tx, facts: Sequence[Any], clocks: Sequence[Any], say: Say) -> list[Event]:
     names = _person_names(tx, (row.recorded_by for row in facts))
-    told = [Event(row.recorded_at, fact_zh(row), names.get(row.recorded_by, ""), row.no) for row in facts]
+    told = [Event(row.recorded_at, fact_zh(row, say), names.get(row.recorded_by, ""), row.no) for row in facts]
     tones = {"breached": "bad", "satisfied_late": "bad", "satisfied": "good"}
-    return told + [Event(row.at, clock_zh(row.name, row), "", row.no, tones.get(row.what, "plain")) for row in clocks]
+    return told + [
+        Event(row.at, clock_zh(row.name, row, say), "", row.no, tones.get(row.what, "plain")) for row in clocks
+    ]
 
 
 def _person_names(tx: Tx, actors: Iterable[str]) -> dict[str, str]:
@@ -473,7 +458,7 @@ def _person_names(tx: Tx, actors: Iterable[str]) -> dict[str, str]:
     return {ids[row.id]: row.name for row in rows}
 
 
-def _messages(tx: Tx, own: Sequence[sa.ColumnElement[bool]], most: int) -> list[Event]:
+def _messages(tx: Tx, own: Sequence[sa.ColumnElement[bool]], most: int, say: Say) -> list[Event]:
     """The last attempts to send, one line per event and outcome; failures stand out."""
     attempt, delivery, action = t.delivery_attempt.c, t.delivery.c, t.timed_action.c
     statement = (
@@ -490,12 +475,17 @@ def _messages(tx: Tx, own: Sequence[sa.ColumnElement[bool]], most: int) -> list[
     grouped: dict[tuple[int, bool], list[Any]] = {}
     for row in tx.all(statement):
         grouped.setdefault((row.action_id, row.outcome == "accepted"), []).append(row)
-    return [_message(rows, sent=sent) for (_, sent), rows in grouped.items()]
+    return [_message(rows, say, sent=sent) for (_, sent), rows in grouped.items()]
 
 
-def _message(rows: list[Any], *, sent: bool) -> Event:
+def _message(rows: list[Any], say: Say, *, sent: bool) -> Event:
     last = rows[0]
-    words = [last.name or "", zh(EventKind, last.kind), step_zh(last.step_id), "已送出" if sent else "发送失败"]
+    words = [
+        last.name and say(last.name),
+        say(zh(EventKind, last.kind)),
+        step_zh(last.step_id, say),
+        say(MESSAGES_ZH[sent]),
+    ]
     return Event(
         last.ended_at, " ".join(word for word in words if word), "", last.no, "plain" if sent else "bad", len(rows)
     )

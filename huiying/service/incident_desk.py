@@ -17,7 +17,7 @@ from huiying.domain.similarity import Candidate, Likeness, alike
 from huiying.service import queries
 from huiying.service.actor import Actor
 from huiying.service.changes import Moved, rehearse
-from huiying.service.scope import covers, parents, visible_units
+from huiying.service.scope import concerned, covers, parents, visible_units
 from huiying.service.services import Services
 from huiying.service.views import shown, zh
 from huiying.store import incidents as repo
@@ -45,18 +45,15 @@ def look_alikes(services: Services, actor: Actor, title: str, region_code: str, 
     """Incidents of the last 72 hours that may be the same as what is being registered, among those the actor sees."""
     row = t.incident
     statement = (
-        sa.select(row.c.no, row.c.title, row.c.region_code, row.c.body, row.c.source_detail, row.c.unit_id)
+        sa.select(row.c.no, row.c.title, row.c.region_code, row.c.body, row.c.source_detail)
         .where(row.c.merged_into.is_(None))
         .order_by(row.c.id.desc())
         .limit(_MOST_COMPARED)
     )
     with services.store.reading() as tx:
-        seen = visible_units(tx, actor)
-        rows = tx.all(statement.where(row.c.registered_at >= tx.now - _RECENT))
+        rows = tx.all(statement.where(row.c.registered_at >= tx.now - _RECENT, concerned(tx, actor)))
     known = [
-        Candidate(r.no, r.title, r.region_code, " ".join([r.body, *map(str, r.source_detail.values())]))
-        for r in rows
-        if seen is None or r.unit_id in seen
+        Candidate(r.no, r.title, r.region_code, " ".join([r.body, *map(str, r.source_detail.values())])) for r in rows
     ]
     return alike(Candidate("", title, region_code, text), known)
 
@@ -112,7 +109,7 @@ def case(services: Services, actor: Actor, no: str, say: Callable[[str], str] = 
 
     ``say`` puts our words into the reader's language.
     """
-    told = queries.timeline(services, no, actor)
+    told = queries.timeline(services, no, actor, say)
     view = told["incident"]
     with services.store.reading() as tx:
         row = repo.find_incident(tx, no)
@@ -224,7 +221,7 @@ def _happened(row: Any) -> Happened | None:
 def _tick_text(row: Any, happened: Happened, say: Callable[[str], str]) -> str:
     word = {"sent": "已发", "suppressed": "未发(无需或未送达)", "planned": "待发"}[happened]
     at = (shown(row.due_at) or "")[5:16].replace("T", " ")
-    return f"{at} {say(zh(EventKind, row.kind))} {say(queries.step_zh(row.step_id))} {say(word)}"
+    return f"{at} {say(zh(EventKind, row.kind))} {queries.step_zh(row.step_id, say)} {say(word)}"
 
 
 # -- what waits for a second person ------------------------------------------------------------------------------------

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import date, datetime, timedelta
 from typing import Any
 
@@ -38,13 +38,15 @@ from huiying.service.rulebook import (
     pack_of,
     policy_for_clock,
 )
-from huiying.service.scope import visible_units
+from huiying.service.scope import concerned, concerning, visible_units
 from huiying.service.second_person import waiting
 from huiying.service.services import Services
 from huiying.service.views import brief_view, clock_view, incident_view, request_view, shown, unit_names, zh
 from huiying.store import incidents as repo
 from huiying.store import tables as t
 from huiying.store.db import Tx
+
+Say = Callable[[str], str]
 
 _OPEN_CLOCKS = ("running", "breached", "scheduled")
 OPEN_INCIDENTS = ("registered", "verifying", "graded", "handling", "responded", "continuing", "evaluating")
@@ -175,12 +177,9 @@ def workdays(services: Services, start: date, n: int) -> dict[str, Any]:
 def view_incident(services: Services, no: str, actor: Actor | None = None) -> dict[str, Any]:
     """Everything about one incident."""
     with services.store.reading() as tx:
-        view = incident_view(tx, no)
-        visible = visible_units(tx, actor) if actor else None
-    units = {view["unit"]["id"], *(unit["id"] for unit in view["co_units"])}
-    if visible is not None and not units & visible:
-        raise NotFound(f"没有编号为 {no} 的事项。")
-    return view
+        if actor and not tx.value(sa.select(t.incident.c.id).where(t.incident.c.no == no, concerned(tx, actor))):
+            raise NotFound(f"没有编号为 {no} 的事项。")
+        return incident_view(tx, no)
 
 
 def incident_list(
@@ -217,9 +216,8 @@ def incident_list(
     if text:
         statement = statement.where(sa.or_(table.c.title.contains(text, autoescape=True), table.c.no == text))
     with services.store.reading() as tx:
-        visible = visible_units(tx, actor) if actor else None
-        if visible is not None:
-            statement = statement.where(table.c.unit_id.in_(visible))
+        if actor:
+            statement = statement.where(concerned(tx, actor))
         if after:
             last = repo.find_incident(tx, after)
             statement = statement.where(table.c.id < (last.id if last else 0))
@@ -262,9 +260,8 @@ def clocks(
         statement = statement.where(_clock_state(state, tx.now))
         if binding:
             statement = statement.where(table.c.binding)
-        visible = visible_units(tx, actor) if actor else None
-        if visible is not None:
-            statement = statement.where(incident.c.unit_id.in_(visible))
+        if actor:
+            statement = statement.where(concerned(tx, actor))
         rows = tx.all(statement)
         now = tx.now
     page = rows[: min(limit, MOST_ROWS)]
@@ -360,9 +357,8 @@ def runs(
             if repo.find_incident(tx, no) is None:
                 raise NotFound(f"没有编号为 {no} 的事项。")
             statement = statement.where(t.incident.c.no == no)
-        visible = visible_units(tx, actor) if actor else None
-        if visible is not None:
-            statement = statement.where(t.incident.c.unit_id.in_(visible))
+        if actor:
+            statement = statement.where(concerned(tx, actor))
         found = tx.all(statement)
         rows = found[: min(limit, MOST_ROWS)]
         sent = _deliveries_of(tx, [row.id for row in rows])
@@ -517,21 +513,23 @@ def notifications(
         if value:
             statement = statement.where(column == value)
     with services.store.reading() as tx:
-        visible = visible_units(tx, actor) if actor else None
-        if visible is not None:
-            statement = statement.where(t.incident.c.unit_id.in_(visible))
+        if actor:
+            statement = statement.where(concerned(tx, actor))
         rows = tx.all(statement)
         attempts = _attempts_of(tx, [row.notice_no for row in rows])
     return {"notifications": [_delivery_view(row, attempts.get(row.notice_no, [])) for row in rows]}
 
 
-def timeline(services: Services, no: str, actor: Actor | None = None) -> dict[str, Any]:
-    """What happened and what will happen, in order of time: facts, clocks, messages, and the reminders to come."""
+def timeline(services: Services, no: str, actor: Actor | None = None, say: Say = str) -> dict[str, Any]:
+    """What happened and what will happen, in order of time: facts, clocks, messages, and the reminders to come.
+
+    ``say`` puts our words into the reader's language.
+    """
     view = view_incident(services, no, actor)
     with services.store.reading() as tx:
         row = repo.find_incident(tx, no)
         assert row is not None
-        items = _past(tx, row) + _planned(tx, row)
+        items = _past(tx, row, say) + _planned(tx, row, say)
         now = tx.now
     items.sort(key=lambda item: (item["at"], item["order"]))
     return {"no": no, "now": shown(now), "incident": view, "items": [{**i, "at": shown(i["at"])} for i in items]}
@@ -546,6 +544,8 @@ _WHAT_ZH = {
     "transfers_returned": "退回转办通知", "continuous": "持续发布间隔", "stage": "进入阶段", "attribution": "确认归因",
     "replanned": "更换提醒策略", "reassigned": "变更主办单位", "details": "修改内容", "packs": "适用规则",
 }  # fmt: skip
+_TIME_ZH = {"recorded": "记录%(what)s %(at)s", "changed": "更正%(what)s %(at)s"}
+_DUE_ZH = ",截止 %(at)s"
 _EVENT_ZH = {
     "started": "起算", "re_anchored": "重新起算", "reopened": "恢复计时", "satisfied": "按时完成", "breached": "超时",
     "satisfied_late": "超时完成", "cancelled": "取消", "superseded": "被替代", "merged": "并案", "waived": "不予回应",
@@ -553,9 +553,9 @@ _EVENT_ZH = {
 }  # fmt: skip
 
 
-def _past(tx: Tx, row: Any) -> list[dict[str, Any]]:
+def _past(tx: Tx, row: Any, say: Say) -> list[dict[str, Any]]:
     items = [
-        {"at": h.recorded_at, "order": 0, "kind": "fact", "what": h.what, "zh": fact_zh(h), "by": h.recorded_by,
+        {"at": h.recorded_at, "order": 0, "kind": "fact", "what": h.what, "zh": fact_zh(h, say), "by": h.recorded_by,
          "detail": h.detail, "future": False}
         for h in repo.history_of(tx, row.id)
     ]  # fmt: skip
@@ -567,7 +567,7 @@ def _past(tx: Tx, row: Any) -> list[dict[str, Any]]:
     }
     events = tx.all(sa.select(t.clock_event).where(t.clock_event.c.incident_id == row.id).order_by(t.clock_event.c.id))
     items += [
-        {"at": e.at, "order": 1, "kind": "clock", "what": e.what, "zh": clock_zh(names[e.clock_id].name, e),
+        {"at": e.at, "order": 1, "kind": "clock", "what": e.what, "zh": clock_zh(names[e.clock_id].name, e, say),
          "by": "", "detail": {"due_at": shown(e.due_to), "due_was": shown(e.due_from), "binding": names[e.clock_id].binding},
          "future": False}
         for e in events
@@ -581,16 +581,16 @@ def _past(tx: Tx, row: Any) -> list[dict[str, Any]]:
     for d in tx.all(told):
         items.append(
             {"at": d.sent_at or d.created_at, "order": 2, "kind": "delivery", "what": d.state,
-             "zh": f"{zh(DeliveryState, d.state)} {d.notice_no} {d.channel_name} {d.person_name or ''}".rstrip(),
+             "zh": f"{say(zh(DeliveryState, d.state))} {d.notice_no} {d.channel_name} {d.person_name or ''}".rstrip(),
              "by": "", "future": False,
              "detail": {"band": d.band, "role": d.role, "event": d.event, "event_zh": zh(EventKind, d.event),
-                        "clock": d.clock_name or "", "step": step_zh(d.step_id)}}
+                        "clock": say(d.clock_name or ""), "step": step_zh(d.step_id, say)}}
         )  # fmt: skip
     return items
 
 
-def step_zh(step_id: str) -> str:
-    """A step's id in words where its form is one of ours: share_80 → 80%, left_30m → 剩30分钟."""
+def step_zh(step_id: str, say: Say = str) -> str:
+    """A step's id in words where its form is one of ours: share_80 → 80%, left_30m → 剩30分钟; in ``say``'s language."""
     if found := _STEP.fullmatch(step_id):
         share, left, amount, unit = (
             found.group("share"),
@@ -598,11 +598,12 @@ def step_zh(step_id: str) -> str:
             found.group("amount"),
             found.group("unit"),
         )
-        return f"{share}%" if share else f"剩{amount}{'分钟' if unit == 'm' else '小时'}" if left else ""
-    return _STEPS_ZH.get(step_id, step_id)
+        return f"{share}%" if share else say(_LEFT_ZH[unit]) % {"n": amount} if left else ""
+    return say(_STEPS_ZH.get(step_id, step_id))
 
 
 _STEP = re.compile(r"share_(?P<share>\d+)|(?P<left>left)_(?P<amount>\d+)(?P<unit>[mh])")
+_LEFT_ZH = {"m": "剩%(n)s分钟", "h": "剩%(n)s小时"}
 _STEPS_ZH = {
     "start": "起算",
     "registered": "登记",
@@ -613,24 +614,36 @@ _STEPS_ZH = {
 }
 
 
-def fact_zh(row: Any) -> str:
-    """What was recorded, in words; a time with its value."""
+def fact_zh(row: Any, say: Say = str) -> str:
+    """What was recorded, in words; a time with its value. ``say`` puts our words into the reader's language."""
     if row.what != "time_fact":
-        return str(_WHAT_ZH.get(row.what, row.what))
+        return say(_WHAT_ZH.get(row.what, row.what))
     value = datetime.fromisoformat(row.detail["value"]).astimezone(SHANGHAI)
-    changed = "更正" if row.detail.get("reason") else "记录"
-    return f"{changed}{TimeKind(row.detail['kind']).zh} {value:%m-%d %H:%M}"
+    words = {"what": say(TimeKind(row.detail["kind"]).zh), "at": f"{value:%m-%d %H:%M}"}
+    return say(_TIME_ZH["changed" if row.detail.get("reason") else "recorded"]) % words
 
 
-def clock_zh(name: str, row: Any) -> str:
+def clock_zh(name: str, row: Any, say: Say = str) -> str:
     """What happened to a clock; with its due time where that is the news."""
-    words = f"{name} {_EVENT_ZH.get(row.what, row.what)}"
+    words = f"{say(name)} {say(_EVENT_ZH.get(row.what, row.what))}"
     if row.what not in {"started", "re_anchored", "reopened"}:
         return words
-    return f"{words},截止 {row.due_to.astimezone(SHANGHAI):%m-%d %H:%M}"
+    return words + say(_DUE_ZH) % {"at": f"{row.due_to.astimezone(SHANGHAI):%m-%d %H:%M}"}
 
 
-def _planned(tx: Tx, row: Any) -> list[dict[str, Any]]:
+def spoken() -> tuple[str, ...]:
+    """Every text of these that a face may ask for in another language."""
+    return (
+        *_WHAT_ZH.values(),
+        *_EVENT_ZH.values(),
+        *_STEPS_ZH.values(),
+        *_LEFT_ZH.values(),
+        *_TIME_ZH.values(),
+        _DUE_ZH,
+    )
+
+
+def _planned(tx: Tx, row: Any, say: Say) -> list[dict[str, Any]]:
     action = t.timed_action
     statement = (
         sa.select(action, t.clock.c.name.label("clock_name"))
@@ -639,8 +652,8 @@ def _planned(tx: Tx, row: Any) -> list[dict[str, Any]]:
     )
     return [
         {"at": a.due_at, "order": 3, "kind": "planned", "what": a.kind,
-         "zh": f"{a.clock_name or ''} {zh(EventKind, a.kind)} {step_zh(a.step_id)}".strip(), "by": "",
-         "detail": {"to": [Role(role).zh for role in a.detail.get("to", [])]}, "future": True}
+         "zh": f"{say(a.clock_name or '')} {say(zh(EventKind, a.kind))} {step_zh(a.step_id, say)}".strip(), "by": "",
+         "detail": {"to": [say(Role(role).zh) for role in a.detail.get("to", [])]}, "future": True}
         for a in tx.all(statement)
     ]  # fmt: skip
 
@@ -687,7 +700,7 @@ def on_duty(tx: Tx) -> list[dict[str, Any]]:
 def unacknowledged(tx: Tx, limit: int = 200, units: Collection[str] | None = None) -> list[dict[str, Any]]:
     """Messages about what is still open that nobody has acknowledged for their clock, oldest first; once per person.
 
-    ``units``: only incidents led by these.
+    ``units``: only incidents in which these take part.
     """
     delivery, clock, ack = t.delivery, t.clock, t.acknowledgement
     answered = sa.exists().where(
@@ -704,7 +717,7 @@ def unacknowledged(tx: Tx, limit: int = 200, units: Collection[str] | None = Non
         .join(t.timed_action, t.timed_action.c.id == delivery.c.action_id)
         .where(asks, delivery.c.state.in_(("sent", "partial")), delivery.c.incident_id.is_not(None), ~answered)
         .where(sa.or_(clock.c.state.in_(_OPEN_CLOCKS), sa.and_(clock.c.id.is_(None), t.incident.c.state.in_(_WORKING))))
-        .where(sa.true() if units is None else t.incident.c.unit_id.in_(units))
+        .where(concerning(units))
         .limit(limit * _COPIES)
     )
     # A person's message lies in several places (inbox, channels, the group): it waits for one signature, not for each.

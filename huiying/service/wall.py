@@ -16,7 +16,7 @@ from huiying.domain.access import Permission
 from huiying.domain.kinds import ClockState, LimitStatus, Severity
 from huiying.domain.remaining import Urgency, urgency
 from huiying.service.actor import Actor
-from huiying.service.scope import visible_units
+from huiying.service.scope import concerned
 from huiying.service.services import Services
 from huiying.service.views import unit_names, zh
 from huiying.store import tables as t
@@ -97,8 +97,7 @@ def _rows(tx: Tx, actor: Actor) -> list[Any]:
         .where(clock.binding, clock.state.in_(_RUNNING))
         .order_by(clock.due_at, clock.id)
     )
-    seen = visible_units(tx, actor)
-    return tx.all(statement if seen is None else statement.where(incident.unit_id.in_(seen)))
+    return tx.all(statement.where(concerned(tx, actor)))
 
 
 def _cards(tx: Tx, rows: Iterable[Any]) -> list[Card]:

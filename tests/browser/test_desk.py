@@ -128,11 +128,38 @@ def test_reading_and_acknowledging_work_without_javascript(stage: Stage, desk: D
 def test_on_a_telephone_what_is_pressed_is_large_enough(desk: Desk):
     page = desk("duty", "/", viewport=PHONE)
     heights = page.eval_on_selector_all(
-        "#board button[name='only'], #board .choice, .tiles a.tile",
+        "#board button[name='only'], #board .choice, #board .about a, .tiles a, .notice a, .top a.person, .fold summary",
         "all => all.map(e => e.getBoundingClientRect().height)",
     )
     assert heights
     assert min(heights) >= 44
+
+
+def test_a_telephone_shows_the_tiles_first_and_unfolds_the_filters(desk: Desk):
+    page = desk("duty", "/", viewport=PHONE)
+    assert page.is_hidden("#q")
+    tiles, fold, row = (_top(page, place) for place in (".tiles", ".fold summary", _ROWS))
+    assert tiles < fold < row
+    page.click(".fold summary")
+    page.wait_for_selector("#q", state="visible")
+    page.fill("#q", "塌陷")
+    page.press("#q", "Enter")
+    page.wait_for_url("**/?*q=*")
+    assert page.input_value("#q") == "塌陷"
+    assert page.is_visible("#q"), "what holds rows back is in sight"
+
+
+def test_on_a_telephone_the_clocks_to_come_stand_below_the_grade(desk: Desk):
+    page = desk("duty", "/incidents/new", viewport=PHONE)
+    page.check("input[value='emergency:major']")
+    page.wait_for_selector("#preview .soon")
+    assert _top(page, "fieldset.grades") < _top(page, "#preview .soon") < _top(page, "#new-criterion")
+
+
+def _top(page: Page, place: str) -> float:
+    box = page.locator(place).first.bounding_box()
+    assert box is not None, place
+    return box["y"]
 
 
 # -- time --------------------------------------------------------------------------------------------------------------

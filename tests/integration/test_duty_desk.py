@@ -13,8 +13,9 @@ import pytest
 import sqlalchemy as sa
 from starlette.testclient import TestClient
 
+from huiying.domain.errors import NotFound
 from huiying.domain.signing import Stage
-from huiying.service import desk
+from huiying.service import desk, incident_desk, queries
 from huiying.service.desk import Filters
 from huiying.store import tables as t
 from huiying.web.app import create_app
@@ -194,6 +195,61 @@ def test_a_unit_sees_its_own_clocks_its_tasks_and_where_it_helps(house: House):
     assert found.active == 3
     assert found.lines[1].handler == "示例市水务局"
     assert desk.panel(house.services, acting("sun", units=("water",)), "2025-0002").no == "2025-0002"
+
+
+def test_who_takes_part_sees_the_incident_everywhere(house: House):
+    """Who leads, who helps, who has a task in it; nobody else, and no unit whose id only resembles one of them."""
+    own, task, helped = (
+        incident(house, 1, "water"),
+        incident(house, 2),
+        incident(house, 3, co_units=["health", "water"]),
+    )
+    other, alike = incident(house, 4, "health"), incident(house, 5, co_units=["water2", "_ater"])
+    clock(house, own, timedelta(hours=1))
+    clock(house, task, timedelta(hours=2), unit_id="water")
+    clock(house, helped, timedelta(hours=3))
+    with house.services.store.transaction("test") as tx:
+        for number in (own, task, helped, other, alike):
+            tx.run(
+                t.history.insert().values(
+                    incident_id=number,
+                    cycle=1,
+                    seq=1,
+                    what="stage",
+                    detail={},
+                    recorded_at=house.clock(),
+                    recorded_by="person:li",
+                )
+            )
+    sun, services = acting("sun", units=("water",)), house.services
+    mine = ["2025-0003", "2025-0002", "2025-0001"]
+    assert [one["no"] for one in queries.incident_list(services, sun)["incidents"]] == mine
+    assert [one["no"] for one in incident_desk.listing(services, sun)["incidents"]] == mine
+    assert sorted({one["incident"] for one in queries.clocks(services, "open", sun)["clocks"]}) == sorted(mine)
+    assert [event.no for event in desk.feed(services, sun)] == mine
+    for hidden in ("2025-0004", "2025-0005"):
+        with pytest.raises(NotFound):
+            queries.view_incident(services, hidden, sun)
+        with pytest.raises(NotFound):
+            desk.panel(services, sun, hidden)
+    assert len(queries.incident_list(services, acting("li"))["incidents"]) == 5
+
+
+def test_log_feed_and_queue_are_said_in_english(house: House, zhang: Seat):
+    """Our own words are translated; titles, names and what offices call themselves are not."""
+    body = {"title": "示例", "kind": "emergency", "severity": "major", "criterion": "示例", "unit_id": "office",
+            "times": {"occurred_at": {"value": "2025-06-02T08:00:00+08:00", "source": "示例"}}}  # fmt: skip
+    no = zhang.client.post("/api/v1/incidents", json=body, headers=house.bearer("zhao")).json()["no"]
+    run_engine_once(house.services)
+    zhang.post("/language", {"language": "en", "to": "/"})
+    page = zhang.get("/").text
+    assert re.search(r"Recorded [\w ]+ 06-02 08:00", page)
+    for fixed in ("权威信息发布", "登记", "起算", "适用规则", "已送出", "记录"):
+        assert fixed not in page, fixed
+    case = zhang.get(f"/incidents/{no}").text
+    assert re.search(r"Authoritative release Start\w*, due \d\d-\d\d", case)
+    for fixed in ("起算,截止", "记录事发"):
+        assert fixed not in case, fixed
 
 
 def test_nobody_is_shown_anything_before_signing_in(client: TestClient):

@@ -95,17 +95,17 @@ def show(
             return RedirectResponse(entries[0][0].path, 303, page_headers())
         session.actor.require(_P.READ)
     filters = _filters(who, severity, rule, state, q, page)
-    found = desk.queue(services, session.actor, session.unit_id, filters)
+    found = desk.queue(services, session.actor, session.unit_id, filters, words_of(request))
     return render(
         request,
         "duty/page.html",
         now=found.now,
         **_board(session, found, filters),
-        panel=_panel_or_none(services, session, incident or (found.lines[0].no if found.lines else "")),
+        panel=_panel_or_none(request, services, session, incident or (found.lines[0].no if found.lines else "")),
         chosen=incident,
         handovers=handover.pending(services, session.actor) if session.stage == "open" else [],
         severities=[(word.value, word.zh) for word in Severity],
-        **_feed(services, session, 0),
+        **_feed(request, services, session, 0),
     )
 
 
@@ -127,20 +127,22 @@ def queue(
 
 
 def _fragment(request: Request, services: Services, session: Session, filters: Filters, text: str = "") -> Response:
-    found = desk.queue(services, session.actor, session.unit_id, filters)
+    found = desk.queue(services, session.actor, session.unit_id, filters, words_of(request))
     return render(request, "duty/board.html", now=found.now, said=text, **_board(session, found, filters))
 
 
 @router.get("/desk/panel/{no}")
 def panel(request: Request, services: House, session: Reader, no: str) -> Response:
     """One incident beside the queue."""
-    return render(request, "duty/panel.html", panel=desk.panel(services, session.actor, no), **_rights(session))
+    return render(
+        request, "duty/panel.html", panel=desk.panel(services, session.actor, no, words_of(request)), **_rights(session)
+    )
 
 
 @router.get("/desk/feed")
 def feed(request: Request, services: House, session: Reader, since: Annotated[int, Query(ge=0)] = 0) -> Response:
     """What happened after the instant ``since`` (milliseconds), newest first."""
-    return render(request, "duty/feed_lines.html", fresh=True, **_feed(services, session, since))
+    return render(request, "duty/feed_lines.html", fresh=True, **_feed(request, services, session, since))
 
 
 @router.post("/acknowledge", dependencies=[Guarded])
@@ -196,18 +198,18 @@ def _rights(session: Session) -> dict[str, Any]:
     }
 
 
-def _panel_or_none(services: Services, session: Session, no: str) -> desk.Panel | None:
+def _panel_or_none(request: Request, services: Services, session: Session, no: str) -> desk.Panel | None:
     """The panel is company for the queue: a number that does not exist leaves it empty."""
     if not no or session.stage != "open":
         return None
     try:
-        return desk.panel(services, session.actor, no)
+        return desk.panel(services, session.actor, no, words_of(request))
     except NotFound:
         return None
 
 
-def _feed(services: Services, session: Session, since: int) -> dict[str, Any]:
+def _feed(request: Request, services: Services, session: Session, since: int) -> dict[str, Any]:
     if session.stage != "open":
         return {"events": [], "since": since}
-    events = [event for event in desk.feed(services, session.actor) if epoch(event.at) > since]
+    events = [event for event in desk.feed(services, session.actor, say=words_of(request)) if epoch(event.at) > since]
     return {"events": events, "since": max((epoch(event.at) for event in events), default=since)}

@@ -170,7 +170,7 @@ def preview_of(services: Services, session: Session, fields: Fields) -> dict[str
     for clock in clocks:
         clock["tightest"] = clock["key"] == tightest
         clock["reminders"] = [
-            {**reminder, "step_zh": queries.step_zh(reminder["step"])} for reminder in clock["reminders"]
+            {**reminder, "step_zh": queries.step_zh(reminder["step"], fields.say)} for reminder in clock["reminders"]
         ][:_MOST_REMINDERS]
     return {
         **found,

@@ -21,7 +21,7 @@ from huiying.service import queries
 from huiying.service.services import Services
 from huiying.web.callers import House
 from huiying.web.pages.artifact_text import blocks
-from huiying.web.pages.shell import Session, allow, render
+from huiying.web.pages.shell import Session, allow, render, words_of
 
 router = APIRouter(include_in_schema=False)
 
@@ -158,7 +158,11 @@ def _page(
     runs = found["runs"]
     prefect = _prefect_of(request, services, [run["flow_run_id"] for run in runs if run["flow_run_id"]])
     known = {run.id: run for run in prefect.runs} if isinstance(prefect, FlowRuns) else {}
-    rows = [_row(run, known.get(run["flow_run_id"] or "")) for run in runs]
+    say = words_of(request)
+    rows = [
+        {**_row(run, known.get(run["flow_run_id"] or "")), "step_text": queries.step_zh(run["step"], say)}
+        for run in runs
+    ]
     return render(
         request,
         "runs/list.html",
