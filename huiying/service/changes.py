@@ -298,8 +298,7 @@ def approve(services: Services, actor: Actor, request_id: int, note: str = "") -
         request = pending_request(tx, request_id)
         if request.requested_by == actor.id:
             raise Forbidden("申请人不能复核自己的申请,请由另一人办理。申请仍待复核。")
-        row = tx.one(sa.select(t.incident).where(t.incident.c.id == request.incident_id))
-        assert row is not None
+        row = _incident_of(tx, request)
         after = _perform(tx, actor, request.requested_by, actor.id, request.command, row.no, request.payload)
         settle_request(tx, request_id, "approved", actor.id, text)
         tx.audit("request.approved", f"incident:{row.no}", {"request": request_id, "command": request.command})
@@ -354,8 +353,7 @@ def _never_mind() -> None:
 def _rehearsed(tx: Tx, request_id: int) -> list[Moved]:
     anywhere = Actor(tx.actor)
     request = pending_request(tx, request_id)
-    row = tx.one(sa.select(t.incident).where(t.incident.c.id == request.incident_id))
-    assert row is not None
+    row = _incident_of(tx, request)
     before = {clock.key: clock for clock in snapshot(tx, row).clocks}
     after = _perform(tx, anywhere, request.requested_by, anywhere.id, request.command, row.no, request.payload)
     if after.row.cycle != row.cycle:
@@ -381,6 +379,17 @@ def pending_request(tx: Tx, request_id: int) -> Any:
             f"申请 {request_id} 已经办理({REQUEST_STATE_ZH.get(request.state, request.state)}),未作任何改动。"
         )
     return request
+
+
+def _incident_of(tx: Tx, request: Any) -> Any:
+    """The incident of a request, locked; what was asked for before a flare-up has no place in the new cycle."""
+    row = tx.one(sa.select(t.incident).where(t.incident.c.id == request.incident_id).with_for_update())
+    assert row is not None
+    if row.cycle > 1 and request.requested_at < repo.history_of(tx, row.id, row.cycle)[0].recorded_at:
+        raise Refused(
+            f"申请 {request.id} 是事项 {row.no} 重开以前提出的,不能用于重开后的这一轮;请不予同意,需要时重新申请。未作任何改动。"
+        )
+    return row
 
 
 def settle_request(tx: Tx, request_id: int, state: str, by: str, note: str) -> None:

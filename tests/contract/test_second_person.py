@@ -114,3 +114,21 @@ def test_what_cannot_be_carried_out_any_more_says_why(services: Services, clock:
     (void,) = [one for one in second_person.list_pending(services, ZHANG)["requests"] if one["id"] != number]
     incidents.approve(services, WANG, void["id"])
     assert "已结束" in second_person.show_request(services, ZHANG, number)["obstacle"]
+
+
+def test_what_was_asked_for_before_a_flare_up_is_not_done_to_the_new_cycle(services: Services, clock: FakeClock):
+    no = incidents.register(services, ZHANG, RegisterRequest(title="示例", kind=Kind.OPINION, unit_id="office"))["no"]
+    with pytest.raises(NeedsSecondPerson) as asked:
+        incidents.waive(services, ZHANG, no, "研判不予回应")
+    number = int(str(asked.value.details["request_id"]))
+    with pytest.raises(NeedsSecondPerson) as voided:
+        incidents.void(services, ZHANG, no, "误报")
+    incidents.approve(services, WANG, int(str(voided.value.details["request_id"])))
+    clock.advance(hours(1))
+    incidents.reopen(services, ZHANG, no, "复燃")
+    assert "重开以前" in second_person.show_request(services, ZHANG, number)["obstacle"]
+    with pytest.raises(Refused, match="重开以前"):
+        approve(services, number)
+    assert {one["state"] for one in queries.view_incident(services, no)["clocks"]} == {"running"}
+    incidents.reject(services, WANG, number)
+    assert second_person.list_pending(services, ZHANG)["requests"] == []
