@@ -25,7 +25,7 @@ from huiying.domain.text import identifier, line
 from huiying.now import monotonic
 from huiying.service.actor import Actor
 from huiying.service.people import insert_once
-from huiying.service.scope import require_unit, visible_units
+from huiying.service.scope import require_house, require_unit, visible_units
 from huiying.service.services import Services
 from huiying.service.views import shown
 from huiying.store import tables as t
@@ -132,6 +132,8 @@ def edit_channel(services: Services, actor: Actor, channel_id: str, **changes: A
     given = {key: value for key, value in changes.items() if value is not None}
     with services.store.transaction(actor.id) as tx:
         row = _find(tx, actor, channel_id)
+        if row.unit_id is None:
+            require_house(tx, actor)
         if channel_id == INBOX_ID and given.get("enabled") is False:
             raise Refused("站内收件箱是最后的去处,不能停用。")
         values = {**_UNPARKED, **_changed(services, actor, row, given)}

@@ -13,6 +13,7 @@ from huiying.domain.kinds import ActionState, DeliveryState
 from huiying.domain.text import line
 from huiying.service.actor import Actor
 from huiying.service.backup import HELD
+from huiying.service.scope import require_house
 from huiying.service.services import Services
 from huiying.service.views import shown
 from huiying.store import tables as t
@@ -52,6 +53,7 @@ def hold(services: Services, actor: Actor, reason: str) -> dict[str, Any]:
     actor.require(Permission.OPERATE)
     why = line("reason", reason, 500, "理由", required=True)
     with services.store.transaction(actor.id) as tx:
+        require_house(tx, actor)
         if _held(tx) is not None:
             raise Refused("通知发送已处于暂停状态,未作改动。")
         value = {"held": True, "since": rfc3339(tx.now), "reason": why, "by": actor.id}

@@ -24,6 +24,7 @@ from huiying.service.backup import HELD
 from huiying.service.breaches import record_breaches
 from huiying.service.expand import bare_action, finish, follow_up
 from huiying.service.hand import Hand
+from huiying.service.scope import require_house
 from huiying.service.sources import Sources, gather, to_action
 from huiying.store import outbox
 from huiying.store import tables as t
@@ -52,6 +53,7 @@ def confirm_dispatch(store: Store, actor: Actor, *, sent_until: datetime | None,
     """
     actor.require(Permission.OPERATE)
     with store.transaction(actor.id) as tx:
+        require_house(tx, actor)
         held = tx.value(sa.select(t.setting.c.value).where(t.setting.c.key == HELD).with_for_update())
         if not held:
             raise Refused("通知发送并未暂停,无需确认。")

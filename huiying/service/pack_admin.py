@@ -23,6 +23,7 @@ from huiying.domain.rules_words import BASES_ZH, LEVELS_ZH, MILESTONES_ZH, ancho
 from huiying.service.actor import Actor
 from huiying.service.obligations import compute
 from huiying.service.rulebook import current_packs, current_policies, keep_own_pack, own_packs, pack_of, use_pack
+from huiying.service.scope import require_house
 from huiying.service.services import Services
 from huiying.service.views import shown
 from huiying.store import tables as t
@@ -83,6 +84,7 @@ def confirm_pack(services: Services, actor: Actor, pack_id: str) -> dict[str, An
     """Say that a yearly document goes on holding this year although the next one has not come."""
     actor.require(Permission.RULES)
     with services.store.transaction(actor.id) as tx:
+        require_house(tx, actor)
         today = _today(tx)
         pack = pack_of(tx, pack_id, _wanted(_versions(tx, pack_id), pack_id, ""))
         if not pack.awaits_confirmation(today):
@@ -129,6 +131,7 @@ def import_pack(services: Services, actor: Actor, data: bytes, name: str) -> dic
             f"规则包未被采用,共 {len(findings)} 处问题,原有规则不变。", findings=[str(finding) for finding in findings]
         )
     with services.store.transaction(actor.id) as tx:
+        require_house(tx, actor)
         changed = use_pack(tx, pack)
         keep_own_pack(tx, pack.id, pack.version)
         added = compute(tx)
@@ -143,6 +146,7 @@ def reset_pack(services: Services, actor: Actor, pack_id: str) -> dict[str, Any]
     folders = [RULES_DIRECTORY, *([folder] if folder and folder.is_dir() else [])]
     shipped = {pack.id: pack for one in folders for pack in load_packs(one).packs}
     with services.store.transaction(actor.id) as tx:
+        require_house(tx, actor)
         if pack_id not in own_packs(tx):
             raise Refused(f"「{pack_id[:80]}」不是在线采用的规则包,未作改动。")
         if pack_id in shipped:

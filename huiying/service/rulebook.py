@@ -31,6 +31,7 @@ from huiying.domain.rules_codec import pack_from_dict, pack_to_dict
 from huiying.domain.text import line
 from huiying.domain.workdays import WorkCalendar, YearCalendar
 from huiying.service.actor import Actor
+from huiying.service.scope import require_house
 from huiying.service.services import Services
 from huiying.store import tables as t
 from huiying.store.db import Tx
@@ -222,6 +223,7 @@ def import_calendar(services: Services, actor: Actor, data: bytes, name: str, no
     if parsed.findings:
         raise BadRulePack("日历文件有误,未导入任何内容。", findings=[str(finding) for finding in parsed.findings])
     with services.store.transaction(actor.id) as tx:
+        require_house(tx, actor)
         changed = [year.year for year in parsed.years if _freeze_year(tx, year, actor.id, newer=True)]
         moved = recompute(tx, current_calendar(tx))
     return {"years": [year.year for year in parsed.years], "changed": changed, "recomputed": moved}

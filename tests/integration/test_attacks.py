@@ -11,10 +11,24 @@ import pyotp
 import pytest
 import sqlalchemy as sa
 
+from config.calendar_loader import CALENDARS_DIRECTORY
+from config.loader import RULES_DIRECTORY
 from huiying.domain.access import AccessRole
-from huiying.domain.errors import Forbidden, InvalidInput, NotAuthenticated, NotFound
+from huiying.domain.errors import Forbidden, HuiyingError, InvalidInput, NotAuthenticated, NotFound
 from huiying.domain.signing import Stage
-from huiying.service import accounts, hashing, people, roster_admin, sessions, tokens
+from huiying.service import (
+    accounts,
+    channels,
+    dispatch,
+    hashing,
+    held,
+    pack_admin,
+    people,
+    roster_admin,
+    rulebook,
+    sessions,
+    tokens,
+)
 from huiying.service.services import Services
 from huiying.store import tables as t
 from huiying.store.db import Store
@@ -25,6 +39,8 @@ __all__ = ["cheap_passwords"]
 pytestmark = pytest.mark.usefixtures("cheap_passwords")
 PASSWORD = "Lake-7-lantern"
 HERE, ELSEWHERE = "10.1.2.3", "10.9.9.9"
+PACK = min(RULES_DIRECTORY.glob("*.yaml"))
+YEAR = min(CALENDARS_DIRECTORY.glob("*.yaml"))
 WATER_ADMIN = acting("boss-water", AccessRole.ADMINISTRATOR, units=("water",))
 WIDE = {ord(digit): ord(digit) + 0xFEE0 for digit in "0123456789"}
 ARABIC = str.maketrans("0123456789", "٠١٢٣٤٥٦٧٨٩")
@@ -153,6 +169,32 @@ def test_nobody_takes_over_an_account_whose_roles_reach_further(services, take_o
     roster_admin.grant_access(services, OPERATOR, "reach", "duty", "office")
     with pytest.raises(Forbidden, match="权限范围以外"):
         take_over(services)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda services, actor: dispatch.hold(services, actor, "演练"),
+        lambda services, actor: held.confirm_dispatch(services.store, actor, sent_until=None),
+        lambda services, actor: channels.edit_channel(services, actor, "inbox", name="收件箱"),
+        lambda services, actor: pack_admin.confirm_pack(services, actor, "any"),
+        lambda services, actor: pack_admin.import_pack(services, actor, PACK.read_bytes(), PACK.name),
+        lambda services, actor: rulebook.import_calendar(services, actor, YEAR.read_bytes(), YEAR.name),
+        lambda services, actor: pack_admin.reset_pack(services, actor, "any"),
+    ],
+    ids=["hold", "release", "channel", "confirm-pack", "import-pack", "calendar", "reset-pack"],
+)
+def test_what_concerns_every_unit_is_for_who_administers_every_unit(services, change: Any):
+    """Otherwise the administrator of one bureau could silence the reminders of the whole city."""
+    with pytest.raises(Forbidden, match="影响全部单位"):
+        change(services, WATER_ADMIN)
+    whole = acting("boss", AccessRole.ADMINISTRATOR, units=("office",))
+    try:
+        change(services, whole)
+    except Forbidden:
+        pytest.fail("who administers the top of the tree administers all of it")
+    except HuiyingError:
+        pass  # there is nothing held and no such pack: the question of permission is behind us
 
 
 # -- what no database can hold -----------------------------------------------------------------------------------------

@@ -88,6 +88,7 @@ def test_there_and_back(house, browser):
 
 
 def test_the_address_to_come_back_to_is_the_configured_one(house_template, tmp_path, provider, monkeypatch):
+    monkeypatch.setattr(page, "ATTEMPTS", Throttle(1000))
     monkeypatch.setenv("TEST_OIDC_SECRET", CLIENT_SECRET)
     made = open_house(
         house_template,
@@ -207,10 +208,11 @@ def test_a_provider_that_keeps_people_waiting_leaves_the_local_door_open(house, 
     )
     local.start()
     local.join(20)
+    before_release = list(answers)
     release.set()
     for one in [*waiting, local]:
         one.join(60)
-    assert answers == [401]
+    assert before_release == [401]
 
 
 def test_coming_back_is_an_attempt_too(house, browser, monkeypatch):

@@ -6,6 +6,7 @@ what is needed, and marks:
 - ``public`` nobody need be signed in; ``signed`` anybody who is (a wall is nobody); ``loopback`` machines of this house;
   otherwise permissions by name, joined with ``+``
 - ``unit`` the object belongs to 水务局: who holds the permission elsewhere gets nothing of it
+- ``house`` it concerns every unit: for somebody of one unit it is refused
 - ``form`` shows a form or leads to the incident's page; ``wall`` a wall may look at it; ``stream`` never ends
 - a number: the answer to somebody who may (200 for looking, anything but a refusal for acting, unless given here)
 """
@@ -156,8 +157,8 @@ GET  /rules/upload                            rules
 POST /rules/upload                            rules
 GET  /rules/{pack}                            signed
 GET  /rules/{pack}/diff                       signed
-POST /rules/{pack}/confirm                    rules
-POST /rules/{pack}/reset                      rules
+POST /rules/{pack}/confirm                    rules house
+POST /rules/{pack}/reset                      rules house
 GET  /admin                                   operate
 GET  /admin/dispatch                          operate
 POST /admin/dispatch/hold                     operate
@@ -181,7 +182,7 @@ GET  /admin/channels                          channels
 GET  /admin/channels/new                      channels
 POST /admin/channels                          channels
 GET  /admin/channels/{channel}                channels
-POST /admin/channels/{channel}                channels
+POST /admin/channels/{channel}                channels house
 POST /admin/channels/{channel}/test           channels
 GET  /admin/tokens                            people
 POST /admin/tokens                            people
@@ -483,6 +484,8 @@ def complaint(line: Line, who: Who, answer: httpx.Response, *, page: bool) -> st
         allowed = line.method == "GET" and (line.needs == {"read"} or "wall" in line.marks)
     if not allowed:
         return "" if status == 403 else f"{got}, but 403 was due"
+    if "house" in line.marks:
+        return "" if status == 403 else f"{got}, but it concerns every unit"
     if "unit" in line.marks and not who.own:
         return "" if status in {403, 404} else f"{got}, but the object is another unit's"
     return _for_the_entitled(line, answer, got, to_sign_in=to_sign_in)
@@ -527,7 +530,7 @@ def test_the_tables_of_the_test_are_themselves_sound():
     known = {"public", "signed", "loopback", *(word for may in MAY.values() for word in may.split())}
     for line in ALL:
         assert line.needs <= known, line
-        assert line.marks <= {"unit", "any", "form", "stream", "wall", "204", "303", "404"}, line
+        assert line.marks <= {"unit", "house", "any", "form", "stream", "wall", "204", "303", "404"}, line
     assert "read" not in MAY["administrator"].split()
     assert not {"acknowledge", "register", "end", "approve"} & set(MAY["auditor"].split())
 
