@@ -296,7 +296,10 @@ def _tab_to(page: Page, there: str) -> None:
 
 def test_an_incident_prints_as_a_paper_that_an_office_would_file(stage: Stage, desk: Desk):
     page = desk("duty", f"/incidents/{numbers(stage.folder)['示例化工园区储罐泄漏']}")
+    page.evaluate(_COUNT_FOLDED_WHEN_PRINTED)
     paper = page.pdf(prefer_css_page_size=True)
+    assert page.evaluate("window.huiyingFolded") == 0, "paper cannot be unfolded"
+    until(page, "document.querySelectorAll('.case-main details[open]').length === 0")
     assert paper.startswith(b"%PDF")
     assert paper.count(b"/Type /Page\n") + paper.count(b"/Type /Page ") >= 1
     page.emulate_media(media="print")
@@ -306,6 +309,12 @@ def test_an_incident_prints_as_a_paper_that_an_office_would_file(stage: Stage, d
     assert heads
     assert set(heads) == {"table-header-group"}
     assert "超时" in page.inner_text("#clocks")
+
+
+#: Registered after the page's own listener, so it sees what is printed.
+_COUNT_FOLDED_WHEN_PRINTED = """() => window.addEventListener('beforeprint', () => {
+  window.huiyingFolded = document.querySelectorAll('.case-main details:not([open])').length;
+})"""
 
 
 # -- the live channel --------------------------------------------------------------------------------------------------

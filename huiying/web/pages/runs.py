@@ -22,12 +22,16 @@ from huiying.service.services import Services
 from huiying.web.callers import House
 from huiying.web.pages.artifact_text import blocks
 from huiying.web.pages.shell import Session, allow, render, words_of
+from huiying.web.pages.words import Say
 
 router = APIRouter(include_in_schema=False)
 
 _ON_A_PAGE = 50
 _READ = allow(Permission.READ)
 _OPERATE = allow(Permission.OPERATE)
+
+#: Events of which a clock has several, told apart by their step.
+_STEPPED = (EventKind.REMINDER, EventKind.ESCALATION)
 
 
 def _(text: str) -> str:
@@ -158,11 +162,7 @@ def _page(
     runs = found["runs"]
     prefect = _prefect_of(request, services, [run["flow_run_id"] for run in runs if run["flow_run_id"]])
     known = {run.id: run for run in prefect.runs} if isinstance(prefect, FlowRuns) else {}
-    say = words_of(request)
-    rows = [
-        {**_row(run, known.get(run["flow_run_id"] or "")), "step_text": queries.step_zh(run["step"], say)}
-        for run in runs
-    ]
+    rows = [_row(run, known.get(run["flow_run_id"] or ""), words_of(request)) for run in runs]
     return render(
         request,
         "runs/list.html",
@@ -189,7 +189,7 @@ def _prefect_of(request: Request, services: Services, ids: list[str]) -> FlowRun
     return history.runs_with(real) if isinstance(history, History) else history
 
 
-def _row(run: dict[str, Any], flow_run: FlowRun | None) -> dict[str, Any]:
+def _row(run: dict[str, Any], flow_run: FlowRun | None, say: Say) -> dict[str, Any]:
     failed = run["failed_deliveries"] > 0
     tasks = list(flow_run.tasks) if flow_run is not None else []
     retried = run["retries"] > 0
@@ -199,6 +199,8 @@ def _row(run: dict[str, Any], flow_run: FlowRun | None) -> dict[str, Any]:
         "failed": failed or any(task.state in _BAD for task in tasks),
         "retried": retried or any(task.attempts > 1 for task in tasks),
         "late_seconds": _late(run),
+        # Elsewhere the step only says again what the event is.
+        "step_text": queries.step_zh(run["step"], say) if run["event"] in _STEPPED else "",
         "prefect": _prefect_view(flow_run) if flow_run is not None else None,
     }
 

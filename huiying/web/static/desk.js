@@ -162,6 +162,17 @@
     link.closest("tr").classList.add("here");
   }
 
+  /* Paper cannot be unfolded: it shows what the screen folds away, except for the forms. */
+  function unfold() {
+    var folded = document.querySelectorAll("main details:not([open]):not(.act):not(.fold)");
+    for (var i = 0; i < folded.length; i++) { folded[i].open = true; folded[i].setAttribute("data-printed", ""); }
+  }
+
+  function fold() {
+    var opened = document.querySelectorAll("main details[data-printed]");
+    for (var i = 0; i < opened.length; i++) { opened[i].open = false; opened[i].removeAttribute("data-printed"); }
+  }
+
   function isTyping(element) {
     return /^(INPUT|TEXTAREA|SELECT)$/.test(element.tagName) && element.type !== "checkbox" || element.isContentEditable;
   }
@@ -183,6 +194,8 @@
       window.clearTimeout(refreshing);
       refreshing = window.setTimeout(function () { if (byId("board")) window.htmx.trigger(byId("board"), "huiying:refresh"); }, 1500);
     });
+    window.addEventListener("beforeprint", unfold);
+    window.addEventListener("afterprint", fold);
     document.addEventListener("click", choose);
     document.addEventListener("keydown", shortcut);
     var filters = document.querySelector("form.filters");
