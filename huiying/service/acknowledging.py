@@ -13,7 +13,7 @@ from huiying.domain.errors import NotFound, Refused
 from huiying.domain.freetext import NOTE_LIMIT, checked
 from huiying.domain.kinds import EVERY_STEP, ClockState, EventKind
 from huiying.service.actor import Actor
-from huiying.service.changes import in_scope, locked
+from huiying.service.changes import REQUEST_STEP, in_scope, locked
 from huiying.service.requests import AckRequest
 from huiying.service.services import Services
 from huiying.service.views import incident_view
@@ -140,6 +140,8 @@ def _asked(tx: Tx, rows: Iterable[Any]) -> set[_Target]:
         elif row.kind == EventKind.DIGEST:
             named = t.clock.c.id.in_(row.said.get("clocks") or [])
             found |= {_Target(c.incident_id, c.id, EVERY_STEP, seconds) for c in _open_clocks(tx, named)}
+        elif row.detail.get("of") == REQUEST_STEP:
+            found.add(_Target(row.incident_id, None, REQUEST_STEP, seconds))
         elif row.incident_id is not None:
             # The start message speaks of the whole incident: its acknowledgement holds for each open clock.
             step = _START if row.kind in _TAKEN_UP else row.step_id

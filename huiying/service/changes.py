@@ -98,6 +98,8 @@ class _PendingError(Exception):
         self.reasons = reasons
 
 
+#: The step of a message that asks somebody to decide: having read it is not having taken up the incident's clocks.
+REQUEST_STEP = "request"
 Command = Callable[[Change, dict[str, Any]], None]
 COMMANDS: dict[str, tuple[str, Command]] = {}
 
@@ -178,6 +180,7 @@ def _call_second_persons(tx: Tx, row: Any, request_id: int, by: str) -> None:
         headline=headline,
         persons=people,
         must_do=[f"用本人账号核对后办理:huiying request approve {request_id}(或 reject)"],
+        of=REQUEST_STEP,
     )
     action = replace(action, detail=action.detail | {"audience": ["personal"]})
     repo.insert_actions(tx, row.id, None, row.cycle, [action], salt=f"request:{request_id}")

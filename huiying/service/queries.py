@@ -29,6 +29,7 @@ from huiying.domain.obligations import ObligationDue, due_dates
 from huiying.domain.plan import SHANGHAI, PlannedAction, plan_actions
 from huiying.domain.rules import Obligation, RulePack, packs_in_force
 from huiying.service.actor import Actor
+from huiying.service.changes import REQUEST_STEP
 from huiying.service.obligations import anchors_of
 from huiying.service.requests import TimeInput
 from huiying.service.rulebook import (
@@ -347,7 +348,9 @@ def runs(
     )
     if day is not None:
         begin = datetime.combine(day, datetime.min.time(), SHANGHAI)
-        statement = statement.where(action.c.done_at >= begin, action.c.done_at < begin + timedelta(days=1))
+        statement = statement.where(action.c.done_at >= begin)
+        if day < date.max:  # the last day there is has no end
+            statement = statement.where(action.c.done_at < begin + timedelta(days=1))
     if kind:
         statement = statement.where(action.c.kind == kind)
     if only:
@@ -705,7 +708,7 @@ def unacknowledged(tx: Tx, limit: int = 200, units: Collection[str] | None = Non
     delivery, clock, ack = t.delivery, t.clock, t.acknowledgement
     answered = sa.exists().where(
         ack.c.incident_id == delivery.c.incident_id,
-        sa.or_(ack.c.clock_id == delivery.c.clock_id, ack.c.clock_id.is_(None)),
+        sa.or_(ack.c.clock_id == delivery.c.clock_id, sa.and_(ack.c.clock_id.is_(None), ack.c.step_id != REQUEST_STEP)),
         ack.c.at >= delivery.c.created_at,
         ack.c.expires_at > tx.now,
     )

@@ -18,7 +18,7 @@ from starlette.testclient import TestClient
 from huiying.domain.access import AccessRole
 from huiying.domain.kinds import ContentKind, PublicationKind
 from huiying.domain.outcome import Accepted
-from huiying.service import channels, incidents
+from huiying.service import channels, incidents, queries
 from huiying.service.delivery import record_outcomes, send_claimed
 from huiying.service.hand import Hand
 from huiying.service.letters import ack_token
@@ -297,3 +297,26 @@ def test_a_digest_after_an_outage_lists_its_clocks_and_is_acknowledged_for_all(
     assert press(client, link).status_code == 303
     assert {row.person_id for row in acknowledgements(house)} == {"zhang"}
     assert "已由 张一" in client.get(link).text
+
+
+def test_acknowledging_a_request_for_a_second_person_takes_up_no_clock(client: TestClient, house: House, no: str):
+    house.clock.advance(timedelta(minutes=5))
+    refused = client.post(f"/api/v1/incidents/{no}/void", json={"reason": "误报"}, headers=house.bearer("zhang"))
+    assert refused.json()["code"] == "needs_second_person"
+    run_engine_once(house.services)
+    with house.services.store.reading() as tx:
+        before = queries.unacknowledged(tx)
+    assert {row["event"] for row in before} == {"registered"}
+    assert press(client, link_of(house, "zhao")).status_code == 303
+    assert [(row.person_id, row.clock_id, row.step_id) for row in acknowledgements(house)] == [
+        ("zhao", None, "request")
+    ]
+    with house.services.store.reading() as tx:
+        assert queries.unacknowledged(tx) == before
+    # Nobody on duty has signed: the one in charge is told after an hour.
+    house.clock.advance(timedelta(hours=1))
+    run_engine_once(house.services)
+    with house.services.store.reading() as tx:
+        step = tx.one(sa.select(t.timed_action).where(t.timed_action.c.step_id == "unacknowledged_1h"))
+    assert step is not None
+    assert step.state == "done"
