@@ -25,10 +25,10 @@ _SECONDS = 1000
 
 @contextmanager
 def modern(playwright: Playwright, path: Path) -> Iterator[Browser]:
-    """Today's Chromium."""
+    """Today's Chromium; its own words, such as those of a date field, are Chinese where ``chromium-l10n`` is installed."""
     browser = playwright.chromium.launch(
         executable_path=path,
-        args=["--no-sandbox", "--disable-lcd-text", "--font-render-hinting=none"],
+        args=["--no-sandbox", "--disable-lcd-text", "--font-render-hinting=none", "--lang=zh-CN"],
         timeout=60 * _SECONDS,
     )
     yield browser

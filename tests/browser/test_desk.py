@@ -281,6 +281,39 @@ def test_an_incident_is_registered_with_the_keyboard_alone(stage: Stage, desk: D
     assert title in numbers(stage.folder)
 
 
+def test_the_keys_that_the_labels_name_make_registering_short(stage: Stage, desk: Desk):
+    """From the main screen to the registered incident in at most twenty key presses beside the two texts."""
+    page = desk("duty", "/")
+    until(page, "Boolean(window.huiyingDesk)")
+    title = f"示例快速登记 {int(time.time())}"
+    keys = 0
+
+    def press(*names: str) -> None:
+        nonlocal keys
+        for name in names:
+            page.keyboard.press(name)
+            keys += 1
+
+    press("n")
+    page.wait_for_url("**/incidents/new")
+    until(page, "document.readyState === 'complete' && document.activeElement.name === 'title'")
+    page.keyboard.type(title)
+    press("Tab", "Space", "ArrowRight")
+    assert page.evaluate("document.activeElement.value") == "emergency:major"
+    until(page, "document.querySelectorAll('#preview .soon').length > 1")
+    while page.evaluate("document.activeElement.name !== 'criterion'"):
+        press("Tab")
+    page.keyboard.type("示例标准")
+    press("Tab", "n")
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d", page.input_value("[name='occurred_at']"))
+    press("Alt+u")
+    assert page.evaluate("document.activeElement.name") == "unit_id"
+    press("ArrowDown", "Alt+s")
+    page.wait_for_url(re.compile(r"/incidents/(YL-)?\d{4}-\d{4}"))
+    assert title in page.inner_text("main h1")
+    assert keys <= 20
+
+
 def _tab_to(page: Page, there: str) -> None:
     """Press Tab until the focus is where it is wanted, and is seen there."""
     for _ in range(60):

@@ -25,7 +25,7 @@ ROOT = Path(__file__).resolve().parents[2]
 PIN = ROOT / "tests" / "browser" / "oldest-engine.json"
 CACHE = ROOT / ".browsers"
 _MODERN = ("chromium", "chromium-browser", "google-chrome-stable", "google-chrome")
-_SYSTEM_PACKAGES = ("chromium", "fonts-wqy-microhei")
+_SYSTEM_PACKAGES = ("chromium", "chromium-l10n", "fonts-wqy-microhei")
 _UNPACK = (
     "const fs = require('fs'), zlib = require('zlib');"
     "fs.writeFileSync(process.argv[2], zlib.brotliDecompressSync(fs.readFileSync(process.argv[1])));"

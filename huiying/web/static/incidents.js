@@ -13,14 +13,31 @@
       two(at.getUTCHours()) + ":" + two(at.getUTCMinutes());
   }
 
+  function fillNow(field) {
+    field.value = beijing();
+    field.dispatchEvent(new Event("change", { bubbles: true }));
+    field.focus();
+  }
+
   document.querySelectorAll("[data-now-for]").forEach(function (button) {
+    var field = document.getElementById(button.getAttribute("data-now-for"));
     button.hidden = false;
-    button.addEventListener("click", function () {
-      var field = document.getElementById(button.getAttribute("data-now-for"));
-      field.value = beijing();
-      field.dispatchEvent(new Event("change", { bubbles: true }));
-      field.focus();
+    button.addEventListener("click", function () { fillNow(field); });
+    field.addEventListener("keydown", function (event) {
+      if (event.code !== "KeyN" || event.ctrlKey || event.altKey || event.metaKey) return;
+      event.preventDefault();
+      fillNow(field);
     });
+  });
+
+  /* Alt and a letter as the labels say: browsers differ in what leads to an accesskey, and some keep it for menus. */
+  document.addEventListener("keydown", function (event) {
+    if (!event.altKey || event.ctrlKey || event.metaKey || event.shiftKey || !/^Key[A-Z]$/.test(event.code)) return;
+    var wanted = document.querySelector('[accesskey="' + event.code.charAt(3).toLowerCase() + '"]');
+    if (!wanted) return;
+    event.preventDefault();
+    wanted.focus();
+    if (wanted.tagName === "BUTTON") wanted.click();
   });
 
   var summary = document.getElementById("error-summary");
