@@ -30,21 +30,21 @@ def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
     made.stop()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def playwright() -> Iterator[Playwright]:
-    """Playwright's driver."""
+    """Playwright's driver, and with it a running event loop in this thread: it ends before other tests begin."""
     with sync_playwright() as made:
         yield made
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def chromium(playwright: Playwright) -> Iterator[Browser]:
     """Today's Chromium."""
     with browsers.modern(playwright, _needed(installed.modern(), "Chromium")) as browser:
         yield browser
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def chromium_88(playwright: Playwright) -> Iterator[Browser]:
     """The oldest supported engine."""
     with browsers.oldest(playwright, _needed(installed.oldest(), "Chromium 88")) as browser:
@@ -60,7 +60,7 @@ def _needed(path: Path | None, name: str) -> Path:
     return path
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def signed_in(stage: Stage, chromium: Browser) -> Callable[[str], Any]:
     """The cookies of a person who has signed in through the form; once per person and session."""
     known: dict[str, Any] = {}
