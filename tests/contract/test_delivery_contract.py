@@ -153,7 +153,7 @@ def test_the_direct_path_expands_and_claims_in_one_transaction(world: World):
     assert sorted(Counter(states(world).values()).items()) == [("sending", 3), ("sent", 2)]
     assert {key for key, state in states(world).items() if state == "sent"} == {
         ("officer", "inbox"),
-        ("leader", "inbox"),
+        ("liaison", "inbox"),
     }
     assert sorted(item.notice_no for item in batch.claimed) == sorted(
         row.notice_no for row in world.rows(t.delivery) if row.state == "sending"
