@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -82,6 +83,8 @@ def test_the_applicant_alone_withdraws_and_the_chain_keeps_it(services: Services
     for other in (WANG, OPERATOR):
         with pytest.raises(Forbidden):
             second_person.withdraw(services, other, number)
+    with pytest.raises(Forbidden, match="只能查看"):  # a token of the applicant's that may only read, as a wall's
+        second_person.withdraw(services, replace(ZHANG, permissions=frozenset({"read"})), number)
     before = queries.view_incident(services, no)["clocks"]
     done = second_person.withdraw(services, ZHANG, number, "看错了")
     assert (done["state"], done["state_zh"], done["note"]) == ("withdrawn", "已撤回", "看错了")

@@ -10,6 +10,7 @@ from typing import Any
 import pyotp
 import pytest
 import sqlalchemy as sa
+from starlette.testclient import TestClient
 
 from config.calendar_loader import CALENDARS_DIRECTORY
 from config.loader import RULES_DIRECTORY
@@ -32,9 +33,11 @@ from huiying.service import (
 from huiying.service.services import Services
 from huiying.store import tables as t
 from huiying.store.db import Store
-from tests.fakes.house import OPERATOR, acting, cheap_passwords, furnish, make_services
+from huiying.web.app import create_app
+from tests.fakes.desk import take_seat
+from tests.fakes.house import OPERATOR, acting, cheap_passwords, furnish, house_template, make_services, open_house
 
-__all__ = ["cheap_passwords"]
+__all__ = ["cheap_passwords", "house_template"]
 
 pytestmark = pytest.mark.usefixtures("cheap_passwords")
 PASSWORD = "Lake-7-lantern"
@@ -206,3 +209,33 @@ def test_numbers_and_texts_that_no_database_holds_are_refused_not_failures(servi
         assert tx.one(sa.select(table.id).where(table.id == 2**62)) is None
     with pytest.raises(InvalidInput), services.store.transaction("test") as tx:
         tx.run(t.inbox_message.insert().values(id=2**200, notice_no="x", person_id="li", created_at=tx.now))
+
+
+BIG = "9" * 30
+ODD: list[tuple[str, str, dict[str, str] | None]] = [
+    ("zhao", f"/handover/{BIG}", None),
+    ("zhao", f"/handover?before={BIG}", None),
+    ("zhao", "/runs?day=9999-12-31", None),
+    ("zhao", "/roster?from=9999-12-31", None),
+    ("zhao", "/roster?from=0001-01-01", None),
+    ("li", f"/audit?before={BIG}", None),
+    ("li", "/audit?until=9999-12-31", None),
+    ("zhao", "/acknowledge", {"only": BIG}),
+    ("zhao", "/acknowledge", {"clock": BIG}),
+    ("zhao", "/acknowledge", {"only": "1", "query": "page=²"}),
+    ("zhao", f"/roster/shifts/{BIG}/cancel", {}),
+    ("zhao", f"/handover/{BIG}/withdraw", {}),
+    ("li", "/audit/export", {"since": BIG}),
+]
+
+
+def test_odd_numbers_and_days_get_an_answer(house_template: Path, tmp_path: Path):
+    house = open_house(house_template, tmp_path / "house")
+    failed = []
+    with TestClient(create_app(house.services), raise_server_exceptions=False) as client:
+        seats = {name: take_seat(house.services, client, name) for name in ("zhao", "li")}
+        for name, url, form in ODD:
+            answer = seats[name].get(url) if form is None else seats[name].post(url, form)
+            failed += [f"{url} {form} {answer.status_code}"] if answer.status_code >= 500 else []
+    house.services.store.close()
+    assert not failed, "\n".join(failed)

@@ -279,6 +279,8 @@ def test_a_locked_desk_goes_on_ticking_and_does_nothing(house: House, client: Te
     assert rows(house, t.acknowledgement) == 0
     assert "绝密标题" not in locked.get("/desk/queue").text
     assert locked.get("/desk/panel/2025-0001").status_code == 303
+    found = [numbers(locked.get(f"/desk/queue?q={text}").text) for text in ("绝密", "别的")]
+    assert found == [["2025-0001"]] * 2, "a passer-by could try out what the titles say"
 
 
 # -- acknowledging -----------------------------------------------------------------------------------------------------

@@ -86,7 +86,7 @@ def verify(request: Request) -> Response:
 
 
 @router.post("/audit/export", dependencies=[Guarded])
-def export(services: House, session: Auditor, since: Annotated[int, Form(ge=0)] = 0) -> Response:
+def export(services: House, session: Auditor, since: Annotated[int, Form(ge=0, le=2**53)] = 0) -> Response:
     """The chain with the program that verifies it, as one file; the export becomes an entry of the chain itself."""
     name, pieces = audit_download.prepare(services, session.actor, since)
     headers = {**page_headers(), "Content-Disposition": f"attachment; filename*=UTF-8''{quote(name)}"}
@@ -125,7 +125,7 @@ def _words(payload: Any) -> str:
 def _midnight(text: str, days: int = 0) -> datetime | None:
     """Shanghai's midnight at the beginning of a day; nothing for what is no date."""
     try:
-        day = date.fromisoformat(text)
-    except ValueError:
+        day = date.fromisoformat(text) + timedelta(days=days)
+    except (ValueError, OverflowError):
         return None
-    return datetime.combine(day, datetime.min.time(), SHANGHAI) + timedelta(days=days)
+    return datetime.combine(day, datetime.min.time(), SHANGHAI)

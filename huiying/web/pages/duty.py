@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Annotated, Any
 from urllib.parse import parse_qs, urlencode
 
@@ -53,12 +54,19 @@ def _filters(
     )
 
 
+def _filters_for(session: Session, filters: Filters) -> Filters:
+    """A locked desk shows no titles, so it does not let a passer-by search them either."""
+    return filters if session.is_open else replace(filters, text="")
+
+
 def _filters_of(query: str) -> Filters:
     """The same out of the hidden field of a form."""
     given = {name: values[0][:200] for name, values in parse_qs(query).items()}
     page = given.get("page", "1")
     words = {name: given.get(name, "")[:60] for name in ("who", "severity", "rule", "state")}
-    return _filters(**words, q=given.get("q", ""), page=int(page) if page.isdigit() and 0 < int(page) <= 10_000 else 1)
+    return _filters(
+        **words, q=given.get("q", ""), page=int(page) if page.isdecimal() and 0 < int(page) <= 10_000 else 1
+    )
 
 
 def address(filters: Filters, **changes: Any) -> str:
@@ -94,7 +102,7 @@ def show(
         if entries:
             return RedirectResponse(entries[0][0].path, 303, page_headers())
         session.actor.require(_P.READ)
-    filters = _filters(who, severity, rule, state, q, page)
+    filters = _filters_for(session, _filters(who, severity, rule, state, q, page))
     found = desk.queue(services, session.actor, session.unit_id, filters, words_of(request))
     return render(
         request,
@@ -122,7 +130,7 @@ def queue(
     page: Annotated[int, Query(ge=1, le=10_000)] = 1,
 ) -> Response:
     """Tiles and queue, as they are now."""
-    filters = _filters(who, severity, rule, state, q, page)
+    filters = _filters_for(session, _filters(who, severity, rule, state, q, page))
     return _fragment(request, services, session, filters)
 
 

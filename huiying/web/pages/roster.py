@@ -21,6 +21,7 @@ router = APIRouter(include_in_schema=False)
 Rosterer = Annotated[Session, allow(Permission.ROSTER)]
 DAYS = 14
 _MOST_SHIFTS = 2000
+_FIRST_YEAR, _LAST_YEAR = 1949, 2199
 
 
 @router.get("/roster")
@@ -48,7 +49,7 @@ def _page(
     text: str = "",
 ) -> Response:
     today = services.store.now().astimezone(SHANGHAI).date()
-    day = since or today
+    day = since if since is not None and _FIRST_YEAR <= since.year <= _LAST_YEAR else today
     first = day - timedelta(days=day.weekday())
     begin = datetime.combine(first, time(0), SHANGHAI)
     shifts = roster_admin.list_shifts(services, session.actor, unit, since=begin, limit=_MOST_SHIFTS)
