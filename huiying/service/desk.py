@@ -16,7 +16,7 @@ from huiying.domain.errors import NotFound
 from huiying.domain.kinds import ClockState, EventKind, Role, Severity
 from huiying.domain.remaining import HOUR, WITHIN_4_HOURS, Urgency, urgency
 from huiying.service.actor import Actor
-from huiying.service.queries import Say, clock_zh, fact_zh, on_duty, step_zh
+from huiying.service.queries import Say, clock_zh, fact_zh, on_duty, step_of
 from huiying.service.scope import concerned
 from huiying.service.services import Services
 from huiying.service.views import unit_names, zh
@@ -252,7 +252,7 @@ def _line(row: Any, now: datetime, names: Mapping[str, str], ack: Any, action: A
         lead=names.get(row.lead, row.lead),
         handler="、".join(names.get(unit, unit) for unit in others),
         next_at=action.due_at if action else None,
-        next_what=(step_zh(action.step_id, say) or say(zh(EventKind, action.kind))) if action else "",
+        next_what=(step_of(action.kind, action.step_id, say) or say(zh(EventKind, action.kind))) if action else "",
         next_to=tuple(Role(role).zh for role in action.detail.get("to", [])) if action else (),
         acked_by=(ack.name or ack.person_id) if ack else "",
         acked_at=ack.at if ack else None,
@@ -483,7 +483,7 @@ def _message(rows: list[Any], say: Say, *, sent: bool) -> Event:
     words = [
         last.name and say(last.name),
         say(zh(EventKind, last.kind)),
-        step_zh(last.step_id, say),
+        step_of(last.kind, last.step_id, say),
         say(MESSAGES_ZH[sent]),
     ]
     return Event(

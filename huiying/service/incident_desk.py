@@ -221,7 +221,8 @@ def _happened(row: Any) -> Happened | None:
 def _tick_text(row: Any, happened: Happened, say: Callable[[str], str]) -> str:
     word = {"sent": "已发", "suppressed": "未发(无需或未送达)", "planned": "待发"}[happened]
     at = (shown(row.due_at) or "")[5:16].replace("T", " ")
-    return f"{at} {say(zh(EventKind, row.kind))} {queries.step_zh(row.step_id, say)} {say(word)}"
+    words = [at, say(zh(EventKind, row.kind)), queries.step_of(row.kind, row.step_id, say), say(word)]
+    return " ".join(filter(None, words))
 
 
 # -- what waits for a second person ------------------------------------------------------------------------------------

@@ -587,7 +587,7 @@ def _past(tx: Tx, row: Any, say: Say) -> list[dict[str, Any]]:
              "zh": f"{say(zh(DeliveryState, d.state))} {d.notice_no} {d.channel_name} {d.person_name or ''}".rstrip(),
              "by": "", "future": False,
              "detail": {"band": d.band, "role": d.role, "event": d.event, "event_zh": zh(EventKind, d.event),
-                        "clock": say(d.clock_name or ""), "step": step_zh(d.step_id, say)}}
+                        "clock": say(d.clock_name or ""), "step": step_of(d.event, d.step_id, say)}}
         )  # fmt: skip
     return items
 
@@ -603,6 +603,14 @@ def step_zh(step_id: str, say: Say = str) -> str:
         )
         return f"{share}%" if share else say(_LEFT_ZH[unit]) % {"n": amount} if left else ""
     return say(_STEPS_ZH.get(step_id, step_id))
+
+
+def step_of(kind: str, step_id: str, say: Say = str) -> str:
+    """The step of a reminder or an escalation in words; empty for every other event, which a clock has once.
+
+    There the step is a name of ours that says nothing new, and is no word that an officer reads.
+    """
+    return step_zh(step_id, say) if kind in {EventKind.REMINDER, EventKind.ESCALATION} else ""
 
 
 _STEP = re.compile(r"share_(?P<share>\d+)|(?P<left>left)_(?P<amount>\d+)(?P<unit>[mh])")
@@ -655,7 +663,7 @@ def _planned(tx: Tx, row: Any, say: Say) -> list[dict[str, Any]]:
     )
     return [
         {"at": a.due_at, "order": 3, "kind": "planned", "what": a.kind,
-         "zh": f"{say(a.clock_name or '')} {say(zh(EventKind, a.kind))} {step_zh(a.step_id, say)}".strip(), "by": "",
+         "zh": f"{say(a.clock_name or '')} {say(zh(EventKind, a.kind))} {step_of(a.kind, a.step_id, say)}".strip(), "by": "",
          "detail": {"to": [say(Role(role).zh) for role in a.detail.get("to", [])]}, "future": True}
         for a in tx.all(statement)
     ]  # fmt: skip

@@ -30,9 +30,6 @@ _ON_A_PAGE = 50
 _READ = allow(Permission.READ)
 _OPERATE = allow(Permission.OPERATE)
 
-#: Events of which a clock has several, told apart by their step.
-_STEPPED = (EventKind.REMINDER, EventKind.ESCALATION)
-
 
 def _(text: str) -> str:
     """Mark a text for the catalogue; the template translates it."""
@@ -199,8 +196,7 @@ def _row(run: dict[str, Any], flow_run: FlowRun | None, say: Say) -> dict[str, A
         "failed": failed or any(task.state in _BAD for task in tasks),
         "retried": retried or any(task.attempts > 1 for task in tasks),
         "late_seconds": _late(run),
-        # Elsewhere the step only says again what the event is.
-        "step_text": queries.step_zh(run["step"], say) if run["event"] in _STEPPED else "",
+        "step_text": queries.step_of(run["event"], run["step"], say),
         "prefect": _prefect_view(flow_run) if flow_run is not None else None,
     }
 
