@@ -81,7 +81,7 @@ def _broken(error: Exception) -> int:
 
 def _refuse(error: HuiyingError) -> int:
     field = str(getattr(error, "field", ""))
-    option = option_of(field)
+    option = option_of(field, session.options)
     print(f"{f'{option}:' if option else ''}{error.message}".encode("utf-8", "replace").decode(), file=sys.stderr)
     for line in _listed(error.details):
         print(f"  {line}", file=sys.stderr)

@@ -42,6 +42,8 @@ class Session:
     def __init__(self) -> None:
         self.json = False
         self.token = ""
+        #: The options of the command that runs, as they are typed.
+        self.options: frozenset[str] = frozenset()
 
     @cached_property
     def settings(self) -> Settings:
@@ -162,11 +164,19 @@ def group(text: str) -> typer.Typer:
     return typer.Typer(cls=ChineseGroup, help=text, no_args_is_help=True, add_completion=False, rich_markup_mode="rich")
 
 
+class _Command(ChineseCommand):
+    """A command that leaves word of its options: a refusal names none that it does not have."""
+
+    def invoke(self, ctx: Any) -> Any:
+        session.options = frozenset(name for parameter in self.params for name in parameter.opts)
+        return super().invoke(ctx)
+
+
 def command(app: typer.Typer, name: str, **options: Any) -> Callable[[F], F]:
     """Register a command under a name."""
 
     def keep(function: F) -> F:
-        app.command(name, cls=ChineseCommand, **options)(_with_common_options(function))
+        app.command(name, cls=_Command, **options)(_with_common_options(function))
         return function
 
     return keep

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from functools import cache
 from typing import Any
 
@@ -53,8 +53,16 @@ _OPTIONS = {
 }
 
 
-def option_of(field: str) -> str:
-    """What an officer typed for a field that was refused; empty where it has no option (an argument, a file)."""
+def option_of(field: str, known: Container[str]) -> str:
+    """What an officer typed for a field that was refused, of the command's ``known`` options.
+
+    Empty where it has none of its own there: an argument, a file, a part of some other option.
+    """
+    found = (option for option in (_option(field), f"--{field.removesuffix('_at')}") if option.split(" ")[0] in known)
+    return next(found, "")
+
+
+def _option(field: str) -> str:
     if not field or not field.replace("_", "").replace("-", "").replace(".", "").isascii():
         return ""
     if field.startswith("settings."):

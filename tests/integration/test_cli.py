@@ -248,6 +248,11 @@ def test_a_time_without_offset_is_never_guessed(installed: Installation, text: s
     assert "occurred:" in installed.refused("preview", "--severity", "major", "--occurred", text)
 
 
+def test_a_refusal_names_no_option_that_the_command_does_not_have(installed: Installation):
+    said = installed.refused("person", "add", "chen", "--name", "陈八", "--unit", "main", "--duty", "supervision")
+    assert said.startswith("没有「supervision」这种职责")
+
+
 def test_a_preview_and_working_days_speak_the_stable_words(installed: Installation):
     answer = installed.json(
         "preview", "--pack", "cn-gbf-2016-80", "--severity", "major", "--occurred", "2026-02-15T22:30:00+08:00",

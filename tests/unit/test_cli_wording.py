@@ -50,12 +50,19 @@ def test_a_group_without_a_command_shows_the_same_page():
 @pytest.mark.parametrize(
     ("field", "option"),
     [
+        ("received_at", "--received"), ("role", ""), ("id", ""), ("times.occurred_at.value", ""),
         ("unit_id", "--unit"), ("first_exposed_at", "--exposed"), ("notice_title", "--notice-title"),
-        ("settings.url", "--set url"), ("id", ""), ("", ""), ("state", "--state"),
+        ("settings.url", "--set url"), ("", ""), ("state", "--state"),
     ],
 )  # fmt: skip
 def test_a_refusal_names_what_was_typed(field: str, option: str):
-    assert option_of(field) == option
+    known = {"--unit", "--exposed", "--notice-title", "--set", "--state", "--received"}
+    assert option_of(field, known) == option
+
+
+def test_an_option_is_named_only_where_the_command_has_it():
+    assert option_of("received_at", {"--notice-received"}) == "--notice-received"
+    assert option_of("unit_id", {"--name"}) == ""
 
 
 def test_types_and_usage_are_translated_and_choices_stay_as_they_are_typed():
