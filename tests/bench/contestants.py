@@ -250,6 +250,33 @@ def worker(plan: dict[str, Any]) -> None:
     engine.stop()
 
 
+def web(plan: dict[str, Any]) -> None:
+    """The web server with somebody signed in at the desk, until standard input ends."""
+    import uvicorn
+    from loguru import logger
+    from sqlalchemy import insert
+
+    from huiying.store import tables as t
+    from huiying.web.app import create_app
+    from tests.fakes.desk import session_of
+
+    services = _services(plan)
+    with services.store.transaction("bench") as tx:
+        tx.run(insert(t.access).values(person_id="officer", role="duty", unit_id="office"))
+    logger.remove()  # a line per page would hide the table
+    secret, _ = session_of(services, "officer")
+    Path(plan["folder"], "secret").write_text(secret, encoding="utf-8")
+    server = uvicorn.Server(uvicorn.Config(create_app(services), port=plan["port"], log_config=None, access_log=False))
+    thread = threading.Thread(target=server.run, daemon=True)
+    thread.start()
+    while not server.started:
+        time.sleep(0.01)
+    ready()
+    sys.stdin.read()
+    server.should_exit = True
+    thread.join(10)
+
+
 def lateness(plan: dict[str, Any]) -> None:
     """通知号 and due time of every message that went to the webhook."""
     import sqlalchemy as sa
@@ -277,6 +304,7 @@ _ROLES: dict[str, Callable[[dict[str, Any]], None]] = {
     "populate": populate,
     "register": register,
     "worker": worker,
+    "web": web,
     "lateness": lateness,
 }
 

@@ -268,6 +268,28 @@ def desk(setting: Setting) -> Table:
     return table
 
 
+def crowded(setting: Setting) -> Table:
+    """The main screen while ten thousand reminders are delivered."""
+    from tests.bench.crowded import measure
+
+    count = setting.count(10_000)
+    table = Table(
+        f"crowded: the main screen while {count} reminders go out", ("when", "pages", "p50 ms", "p95 ms", "worst ms")
+    )
+    with hook() as receiver:
+        found = [measure(receiver, count, lead=6.0) for _ in range(setting.rounds)]
+    calm = sorted(spent for one in found for spent in one.calm)
+    busy = sorted(spent for one in found for spent in one.busy)
+    for when, spent in (("before", calm), ("meanwhile", busy)):
+        shares = [1000 * spent[min(len(spent) - 1, int(share * len(spent)))] for share in (0.5, 0.95, 1.0)]
+        table.rows.append((when, str(len(spent)), *(f"{value:.0f}" for value in shares)))
+    p95 = 1000 * busy[min(len(busy) - 1, int(0.95 * len(busy)))]
+    table.notes.append(_kept(p95 <= 500, f"p95 at most 500 ms while they are delivered: {p95:.0f} ms"))
+    rates = statistics.median(one.delivered / one.took for one in found)
+    table.notes.append(f"delivered meanwhile: {rates:.0f}/s, {min(one.delivered for one in found)} of {count} at least")
+    return table
+
+
 CONTESTS: dict[str, Callable[[Setting], Table]] = {
     "spread": spread,
     "storm": storm,
@@ -275,6 +297,7 @@ CONTESTS: dict[str, Callable[[Setting], Table]] = {
     "slow": slow,
     "start": start,
     "desk": desk,
+    "crowded": crowded,
 }
 
 
