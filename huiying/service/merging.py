@@ -6,6 +6,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from huiying.domain.access import Permission
 from huiying.domain.audit import rfc3339
 from huiying.domain.errors import NotFound, Refused
 from huiying.domain.freetext import NOTE_LIMIT, checked
@@ -15,7 +16,7 @@ from huiying.domain.kinds import (
 )
 from huiying.domain.plan import summary_action
 from huiying.service.actor import Actor
-from huiying.service.changes import DESK, Change, command, execute
+from huiying.service.changes import DESK, Change, command, execute, locked
 from huiying.service.clockwork import Snapshot, snapshot
 from huiying.service.services import Services
 from huiying.store import incidents as repo
@@ -26,6 +27,9 @@ from huiying.store.db import Tx
 def merge(services: Services, actor: Actor, no: str, into: str, reason: str) -> dict[str, Any]:
     """Merge incident ``no`` into ``into``, which takes the earliest times and all publications."""
     payload = {"into": into, "reason": checked("reason", reason, NOTE_LIMIT, "并案理由", required=True)}
+    actor.require(Permission.MERGE)
+    with services.store.transaction(actor.id) as tx:
+        locked(tx, actor, into, lead_only=True)  # its clocks change as well
     return execute(services, actor, "merge", no, payload)
 
 

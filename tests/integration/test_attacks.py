@@ -16,6 +16,7 @@ from config.calendar_loader import CALENDARS_DIRECTORY
 from config.loader import RULES_DIRECTORY
 from huiying.domain.access import AccessRole
 from huiying.domain.errors import Forbidden, HuiyingError, InvalidInput, NotAuthenticated, NotFound
+from huiying.domain.kinds import Kind
 from huiying.domain.signing import Stage
 from huiying.service import (
     accounts,
@@ -23,13 +24,16 @@ from huiying.service import (
     dispatch,
     hashing,
     held,
+    incidents,
     pack_admin,
     people,
+    queries,
     roster_admin,
     rulebook,
     sessions,
     tokens,
 )
+from huiying.service.requests import RegisterRequest
 from huiying.service.services import Services
 from huiying.store import tables as t
 from huiying.store.db import Store
@@ -198,6 +202,32 @@ def test_what_concerns_every_unit_is_for_who_administers_every_unit(services, ch
         pytest.fail("who administers the top of the tree administers all of it")
     except HuiyingError:
         pass  # there is nothing held and no such pack: the question of permission is behind us
+
+
+# -- incidents of other units ------------------------------------------------------------------------------------------
+
+
+def registered(services: Services, unit_id: str, *, co_units: tuple[str, ...] = ()) -> str:
+    wanted = RegisterRequest(title=f"示例{unit_id}", kind=Kind.OPINION, unit_id=unit_id, co_units=co_units)
+    return str(incidents.register(services, OPERATOR, wanted)["no"])
+
+
+def test_nobody_merges_into_an_incident_that_another_unit_leads(services):
+    """It would change that unit's clocks, and stop one's own."""
+    rulebook.sync(services)
+    water = acting("duty-water", AccessRole.DUTY, units=("water",))
+    own, hidden = registered(services, "water"), registered(services, "health")
+    shared = registered(services, "health", co_units=("water",))
+    with pytest.raises(NotFound) as refused:
+        incidents.merge(services, water, own, hidden, "同一件事")
+    with pytest.raises(NotFound) as unknown:
+        incidents.merge(services, water, own, "2025-9999", "同一件事")
+    assert refused.value.message.replace(hidden, "") == unknown.value.message.replace("2025-9999", "")
+    with pytest.raises(Forbidden):
+        incidents.merge(services, water, own, shared, "同一件事")
+    assert queries.view_incident(services, own)["state"] != "merged"
+    second = registered(services, "water")
+    incidents.merge(services, water, second, own, "同一件事")
 
 
 # -- what no database can hold -----------------------------------------------------------------------------------------
