@@ -63,3 +63,14 @@ def test_every_setting_is_documented(name: str):
     text = (ROOT / "docs" / name).read_text(encoding="utf-8")
     for field in Settings.model_fields:
         assert f"`{field.upper()}`" in text, field
+
+
+_PLACE = re.compile(r"`((?:config|docs|flows|huiying|notifiers|schedules|tests)/[\w./-]*)`|\]\(([\w./-]+)\)")
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_every_place_a_document_names_exists(document: Path):
+    text = document.read_text(encoding="utf-8")
+    for in_house, linked in _PLACE.findall(text):
+        place = ROOT / in_house if in_house else document.parent / linked
+        assert place.exists(), f"{document.name}: {in_house or linked}"
