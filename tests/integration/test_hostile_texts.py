@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from functools import cached_property
 from pathlib import Path
 
+import httpx
 import pytest
 from starlette.testclient import TestClient
 
@@ -40,6 +42,11 @@ class Everything:
         roster_admin.grant_access(house.services, OPERATOR, "qian", "assessor", "office")
         run_engine_once(house.services)
         self.seats = {name: take_seat(house.services, client, name) for name in ("zhao", "wang", "boss", "li", "zhang")}
+
+    @cached_property
+    def details(self) -> dict[str, httpx.Response]:
+        """The page of every incident, as who reads all of it sees it; fetched once."""
+        return {no: self.seats["zhao"].get(f"/incidents/{no}") for no in self.stored.numbers}
 
     def pages(self) -> Iterator[tuple[Seat, str]]:
         """Every screen: for one who reads all of it with every incident, for the others with a few."""
@@ -123,10 +130,9 @@ def test_enough_of_it_was_taken_in(everything: Everything):
 
 
 def test_an_incident_shows_its_title_and_body_unchanged(everything: Everything):
-    seat = everything.seats["zhao"]
     lost = []
     for no, text in zip(everything.stored.numbers, hostile.texts(), strict=True):
-        shown = _squeezed("".join(hostile.read(seat.get(f"/incidents/{no}").text).words))
+        shown = _squeezed("".join(hostile.read(everything.details[no].text).words))
         if _squeezed(hostile.one_line(text)[:200]) not in shown or _squeezed(text) not in shown:
             lost.append((no, text))
     assert lost == []
@@ -138,17 +144,15 @@ def _squeezed(text: str) -> str:
 
 
 def test_no_header_was_split_and_no_template_came_alive(everything: Everything):
-    for no in everything.stored.numbers:
-        answer = everything.seats["zhao"].get(f"/incidents/{no}")
+    for answer in everything.details.values():
         assert "set-cookie" not in answer.headers or "hy_session=1" not in answer.headers["set-cookie"]
         assert "content-security-policy" in answer.headers
         assert " 49 zq7" not in answer.text
 
 
 def test_addresses_become_links_only_for_the_web(everything: Everything):
-    seat = everything.seats["zhao"]
-    for no in everything.stored.numbers:
-        for href in re.findall(r'<a\b[^>]*href="([^"]*)"', seat.get(f"/incidents/{no}").text):
+    for answer in everything.details.values():
+        for href in re.findall(r'<a\b[^>]*href="([^"]*)"', answer.text):
             assert re.match(r"(?:/(?![/\\])|#|\?|https?://)", href), href
 
 
