@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -29,6 +30,7 @@ def modern(playwright: Playwright, path: Path) -> Iterator[Browser]:
     browser = playwright.chromium.launch(
         executable_path=path,
         args=["--no-sandbox", "--disable-lcd-text", "--font-render-hinting=none", "--lang=zh-CN"],
+        env={**os.environ, "LANGUAGE": "zh_CN", "LANG": "zh_CN.UTF-8"},
         timeout=60 * _SECONDS,
     )
     yield browser

@@ -24,23 +24,26 @@ class Screen:
     role: str = "duty"
     sizes: tuple[tuple[str, ViewportSize], ...] = (("desk", DESK), ("phone", PHONE))
     english_picture: bool = False
+    pressed: str = ""  # what is clicked before its picture is taken, …
+    shown: str = ""  # … and what appears then
 
 
 _BIG = (("wall", WALL),)
 _DESK_ONLY = (("desk", DESK),)
+_GRAVE = "input[value='emergency:major']"
 
 SCREENS = (
     Screen("login", "/login", "", english_picture=True),
     Screen("desk", "/", english_picture=True),
     Screen("desk-leader", "/", "approver", _DESK_ONLY),
-    Screen("register", "/incidents/new", english_picture=True),
+    Screen("register", "/incidents/new", english_picture=True, pressed=_GRAVE, shown="#preview .soon"),
     Screen("incidents", "/incidents"),
     Screen("incident-overdue", "/incidents/{示例化工园区储罐泄漏}", english_picture=True),
     Screen("incident-answered", "/incidents/{示例水库下游出现管涌}", "head"),
     Screen("incident-opinion", "/incidents/{示例片区供暖温度不达标}"),
     Screen("incident-ungraded", "/incidents/{示例农贸市场火情}"),
     Screen("second-person", "/requests", "approver"),
-    Screen("runs", "/runs", english_picture=True),
+    Screen("runs", "/runs", english_picture=True, pressed="details.run summary", shown="details.run[open]"),
     Screen("incident-runs", "/incidents/{示例化工园区储罐泄漏}/runs"),
     Screen("handover", "/handover"),
     Screen("inbox", "/inbox"),

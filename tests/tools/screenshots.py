@@ -105,6 +105,10 @@ def _take(context: BrowserContext, url: str, screen: Screen, language: str, albu
         album.missing.append(f"{screen.name} ({url})")
         page.close()
         return
+    if screen.pressed:
+        page.locator(screen.pressed).first.click()
+        page.wait_for_selector(screen.shown)
+        page.evaluate("document.activeElement.blur()")
     for name, size in screen.sizes if language == "zh" else screen.sizes[:1]:
         page.set_viewport_size(size)
         page.evaluate("document.fonts.ready.then(() => new Promise(requestAnimationFrame))")
