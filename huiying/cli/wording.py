@@ -53,6 +53,40 @@ _OPTIONS = {
 }
 
 
+#: What options mean wherever a command says nothing more particular.
+_MEANINGS = {
+    "--audience": "类别:group 工作群、personal 个人渠道、phone 电话短信。",
+    "--body": "情况说明,最多 20000 字。",
+    "--category": "类别。",
+    "--detected": "发现时间。",
+    "--estimated": "该时间为估计。",
+    "--exposed": "首发(曝光)时间。",
+    "--from": "开始时间。",
+    "--from-org": "转来的机关。",
+    "--idempotency-key": "同一个键只办理一次。",
+    "--incident": "只看这个事项。",
+    "--kind": "种类。",
+    "--late-exposure": "按首发(曝光)时间起算(旧事新曝)。",
+    "--limit": "最多列出多少条。",
+    "--name": "名称或姓名。",
+    "--note": "说明。",
+    "--notice-received": "收到转办通知的时间。",
+    "--notice-title": "对外通知用标题:发到系统之外的只有它和编号。",
+    "--notified": "接报时间。",
+    "--occurred": "事发时间。",
+    "--pack": "部门自己的规则包。",
+    "--parent": "上级单位编号。",
+    "--person": "只看这个人的。",
+    "--rank": "优先级 0 至 1000,数字小的先用。",
+    "--received": "收到时间。",
+    "--region": "行政区划代码。",
+    "--source-of": "某个时间的来源,如 occurred=现场,可多次。",
+    "--title": "标题。",
+    "--unit": "单位编号。",
+    "--value": "更正后的时间。",
+}
+
+
 def option_of(field: str, known: Container[str]) -> str:
     """What an officer typed for a field that was refused, of the command's ``known`` options.
 
@@ -128,6 +162,9 @@ class _Chinese:
     def format_help(self, ctx: Any, formatter: Any) -> None:
         """The whole page."""
         speak_chinese()
+        for parameter in self.get_params(ctx):  # type: ignore[attr-defined]
+            if not getattr(parameter, "help", None):
+                parameter.help = next((_MEANINGS[name] for name in parameter.opts if name in _MEANINGS), None)
         super().format_help(ctx, formatter)  # type: ignore[misc]
 
 

@@ -41,6 +41,18 @@ def test_no_page_speaks_english(path: tuple[str, ...]):
     assert not _ENGLISH.search(shown.output), _ENGLISH.search(shown.output)
 
 
+def test_every_option_says_what_it_is():
+    group: Any = typer.main.get_command(app)
+    for path in PAGES:
+        command = group
+        for name in path:
+            command = command.commands[name]
+        context = command.make_context("huiying", ["--help"], resilient_parsing=True)
+        command.format_help(context, context.make_formatter())
+        silent = [one.opts for one in command.params if one.opts[0].startswith("--") and not one.help]
+        assert silent == [], path
+
+
 def test_a_group_without_a_command_shows_the_same_page():
     shown = CliRunner().invoke(app, ["incident"])
     assert "用法:" in shown.output
