@@ -118,6 +118,8 @@ def insert_access(tx: Tx, actor: Actor, person_id: str, role: str, unit_id: str)
     chosen = _access_role(role)
     if actor.person_id == person_id:
         raise Forbidden("不能为自己的账号增加权限,请由另一名管理员办理。")
+    # Held until the end: two grants at once must not each find the other's role still missing.
+    tx.one(sa.select(t.person.c.id).where(t.person.c.id == person_id).with_for_update())
     held = {(AccessRole(row.role), row.unit_id) for row in _access_of(tx, person_id)}
     _refuse_mixture(held | {(chosen, unit_id)})
     _add_holding(tx, actor, t.access, person_id=person_id, role=chosen, unit_id=unit_id)

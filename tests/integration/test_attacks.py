@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from starlette.testclient import TestClient
 from config.calendar_loader import CALENDARS_DIRECTORY
 from config.loader import RULES_DIRECTORY
 from huiying.domain.access import AccessRole
-from huiying.domain.errors import Forbidden, HuiyingError, InvalidInput, NotAuthenticated, NotFound
+from huiying.domain.errors import Forbidden, HuiyingError, InvalidInput, NotAuthenticated, NotFound, Refused
 from huiying.domain.kinds import Kind
 from huiying.domain.signing import Stage
 from huiying.service import (
@@ -202,6 +203,28 @@ def test_what_concerns_every_unit_is_for_who_administers_every_unit(services, ch
         pytest.fail("who administers the top of the tree administers all of it")
     except HuiyingError:
         pass  # there is nothing held and no such pack: the question of permission is behind us
+
+
+def test_two_grants_at_once_do_not_join_what_is_kept_apart(services, monkeypatch):
+    real, both = roster_admin._refuse_mixture, threading.Barrier(2)
+
+    def slowly(held: Any) -> None:
+        real(held)
+        with suppress(threading.BrokenBarrierError):
+            both.wait(3)  # broken where the second waits for the first, as it should
+
+    def grant(role: str) -> None:
+        with suppress(Refused):
+            roster_admin.grant_access(services, OPERATOR, "li", role, "office")
+
+    monkeypatch.setattr(roster_admin, "_refuse_mixture", slowly)
+    threads = [threading.Thread(target=grant, args=(role,)) for role in ("duty", "auditor")]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    with services.store.reading() as tx:
+        assert len(tx.all(sa.select(t.access.c.role).where(t.access.c.person_id == "li"))) == 1
 
 
 # -- incidents of other units ------------------------------------------------------------------------------------------
