@@ -324,6 +324,14 @@ def _tab_to(page: Page, there: str) -> None:
     raise AssertionError(f"no key leads there: {there}")
 
 
+def test_the_way_from_the_queue_to_the_form_of_a_release_is_one_click(stage: Stage, desk: Desk):
+    page = desk("duty", f"/?incident={numbers(stage.folder)['示例化工园区储罐泄漏']}")
+    page.click("#panel a[href*='open=release']")
+    page.wait_for_url("**/incidents/*open=release*")
+    assert page.is_visible("#act-release form"), "unfolded already"
+    assert page.locator("details.act[open]").count() == 1
+
+
 # -- paper -------------------------------------------------------------------------------------------------------------
 
 

@@ -6,7 +6,7 @@ import secrets
 from datetime import datetime
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Path, Request, Response
+from fastapi import APIRouter, Path, Query, Request, Response
 
 from huiying.domain.access import Permission
 from huiying.domain.errors import Conflict, Forbidden, HuiyingError, InvalidInput, NeedsSecondPerson, NotFound
@@ -64,9 +64,15 @@ _MARKS = {
 
 
 @router.get("/incidents/{no}")
-def show(request: Request, services: House, no: No, session: Reader) -> Response:
-    """The screen; looking writes nothing."""
-    return _page(request, services, session, no)
+def show(
+    request: Request,
+    services: House,
+    no: No,
+    session: Reader,
+    unfolded: Annotated[str, Query(alias="open", max_length=40)] = "",
+) -> Response:
+    """The screen; looking writes nothing. ``open`` names the form that somebody has come for."""
+    return _page(request, services, session, no, unfolded=unfolded)
 
 
 def _carry_out(
@@ -128,6 +134,7 @@ def _page(
     status: int = 200,
     *,
     opened: str = "",
+    unfolded: str = "",
     fields: Fields | None = None,
     errors: dict[str, str] | None = None,
 ) -> Response:
@@ -156,6 +163,7 @@ def _page(
         may=may,
         actions=actions.ACTIONS,
         opened=opened,
+        unfolded=unfolded,
         typed=fields.typed() if fields else {},
         errors=errors or {},
         key=(fields.text("key") if fields else "") or secrets.token_hex(16),
