@@ -98,28 +98,27 @@ _RUN = 6
 _SAME = re.compile(r"(.)\1{3}")
 #: Years, counters and exclamation marks that people hang on to a common word.
 _TAIL, _HEAD = re.compile(r"[\d\W_]+$"), re.compile(r"^[\d\W_]+")
-_KEPT = "密码未改动。"
 
 
 def check(password: str, person_id: str, name: str) -> None:
     """Raise ``InvalidInput`` with the first thing that is wrong with a new password."""
     sentence = fault(password, person_id, name)
     if sentence:
-        raise InvalidInput("new_password", sentence + _KEPT)
+        raise InvalidInput("new_password", sentence)
 
 
 def fault(password: str, person_id: str, name: str) -> str:
     """What is wrong with a new password, as a sentence; empty when nothing is."""
     if not SHORTEST <= len(password) <= LONGEST:
-        return f"新密码须为 {SHORTEST} 至 {LONGEST} 个字符。"
+        return f"新密码须为 {SHORTEST} 至 {LONGEST} 个字符。密码未改动。"
     if any(unicodedata.category(character) == "Cc" for character in password):
-        return "新密码不能含换行、制表等控制字符。"
+        return "新密码不能含换行、制表等控制字符。密码未改动。"
     if _classes(password) < CLASSES_NEEDED:
-        return "新密码须含大写字母、小写字母、数字、其他字符四类中的至少三类。"
+        return "新密码须含大写字母、小写字母、数字、其他字符四类中的至少三类。密码未改动。"
     if _names_person(password, person_id, name):
-        return "新密码不能包含本人的编号或姓名。"
+        return "新密码不能包含本人的编号或姓名。密码未改动。"
     if _is_weak(password):
-        return "新密码太常见或太有规律,容易被猜中,请另想一个。"
+        return "新密码太常见或太有规律,容易被猜中,请另想一个。密码未改动。"
     return ""
 
 

@@ -116,7 +116,7 @@ def enrol(services: Services, secret: str, code: str) -> tuple[str, Session, lis
 
 
 def reset_password(services: Services, actor: Actor, person_id: str) -> dict[str, Any]:
-    """After a loss: the old password and every session end, a one-time password leads to a new one."""
+    """After a loss: the old password, every session and every token end, a one-time password leads to a new one."""
     actor.require(Permission.PEOPLE)
     password = tokens.new_password()
     digest = hash_password(password)
@@ -125,7 +125,8 @@ def reset_password(services: Services, actor: Actor, person_id: str) -> dict[str
         tx.run(t.account.update().where(t.account.c.person_id == person_id).values(password_hash=""))
         expires_at = tokens.keep_password(tx, person_id, digest)
         ended = session_rows.end_all(tx, person_id, actor.id)
-        tx.audit("password.reset", f"person:{person_id}", {"ended": ended})
+        revoked = tokens.revoke_all(tx, person_id)
+        tx.audit("password.reset", f"person:{person_id}", {"ended": ended, "tokens": revoked})
     return {"person_id": person_id, "password": password, "expires_at": shown(expires_at)}
 
 

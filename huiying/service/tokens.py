@@ -273,6 +273,14 @@ def revoke_token(services: Services, actor: Actor, token_id: str) -> dict[str, A
         return _view({**row._asdict(), "revoked_at": row.revoked_at or tx.now})
 
 
+def revoke_all(tx: Tx, person_id: str) -> list[str]:
+    """End every token of a person; gives their ids. The caller writes the audit entry."""
+    alive = (t.token.c.person_id == person_id, t.token.c.revoked_at.is_(None))
+    ids = [row.id for row in tx.all(sa.select(t.token.c.id).where(*alive).order_by(t.token.c.id))]
+    tx.run(t.token.update().where(t.token.c.id.in_(ids)).values(revoked_at=tx.now))
+    return ids
+
+
 def _may_end(tx: Tx, actor: Actor, row: Any) -> bool:
     """One's own, and those of the people one manages."""
     manages = Permission.PEOPLE in actor.permissions and covers(actor, parents(tx), row.unit_id)

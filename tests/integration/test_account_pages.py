@@ -16,6 +16,7 @@ import pytest
 import sqlalchemy as sa
 from starlette.testclient import TestClient
 
+from huiying.domain.errors import NotAuthenticated
 from huiying.service import accounts, sessions, tokens
 from huiying.service.first_run import PASSWORD_FILE
 from huiying.store import tables as t
@@ -172,8 +173,10 @@ def test_the_cookie_and_its_flags(house, browser):
 
 def test_over_https_the_cookie_is_secure(house, app):
     with TestClient(app, base_url="https://desk.example", follow_redirects=False) as client:
+        chosen = client.post("/language", data={"language": "en", "to": "/login"}).headers["set-cookie"]
         given = Browser(client).sign_in("zhang", new_one_time(house, "zhang")).headers["set-cookie"]
     assert "; secure" in given.lower()
+    assert "; secure" in chosen.lower()
 
 
 def test_the_last_sign_in_is_shown_after_the_next(house, browser):
@@ -515,12 +518,15 @@ def test_a_removed_person_is_out_at_the_next_request(house, browser):
     assert browser.place() == "/login"
 
 
-def test_a_reset_by_the_administrator_ends_password_and_sessions(house, browser):
+def test_a_reset_by_the_administrator_ends_password_sessions_and_tokens(house, browser):
     settle(house, browser, "zhang")
+    assert tokens.authenticate(house.services, house.tokens["zhang"]).person_id == "zhang"
     one_time = accounts.reset_password(house.services, OPERATOR, "zhang")["password"]
     assert browser.place() == "/login"
     assert browser.sign_in("zhang").status_code == 401
     assert browser.sign_in("zhang", one_time).headers["location"] == "/password"
+    with pytest.raises(NotAuthenticated):
+        tokens.authenticate(house.services, house.tokens["zhang"])
 
 
 def test_a_second_sign_in_in_the_same_browser_ends_the_first(house, browser):

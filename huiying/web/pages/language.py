@@ -33,7 +33,10 @@ def switch(
     if session is not None:
         sessions.set_language(services, session, language)
     response = back(request, _inside(to))
-    response.set_cookie(LANGUAGE_COOKIE, language, max_age=_A_YEAR, path="/", httponly=True, samesite="lax")
+    secure = request.url.scheme == "https"
+    response.set_cookie(
+        LANGUAGE_COOKIE, language, max_age=_A_YEAR, path="/", httponly=True, samesite="lax", secure=secure
+    )
     return response
 
 

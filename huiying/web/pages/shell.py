@@ -182,15 +182,18 @@ def back(request: Request, url: str, text: str = "", kind: str = "done") -> Resp
     else:
         response = RedirectResponse(inside, 303, page_headers())
     if text:
-        flash(response, text, kind)
+        flash(request, response, text, kind)
     return response
 
 
-def flash(response: Response, text: str, kind: str = "done") -> None:
+def flash(request: Request, response: Response, text: str, kind: str = "done") -> None:
     """Show a text once, on the next page. ``kind``: done, warn or fault."""
     body = json.dumps({"kind": kind, "text": text[:_LONGEST_FLASH]}).encode()
     value = base64.urlsafe_b64encode(body).decode()
-    response.set_cookie(FLASH_COOKIE, value, max_age=_FLASH_SECONDS, path="/", httponly=True, samesite="lax")
+    secure = request.url.scheme == "https"
+    response.set_cookie(
+        FLASH_COOKIE, value, max_age=_FLASH_SECONDS, path="/", httponly=True, samesite="lax", secure=secure
+    )
 
 
 def _flashed(request: Request) -> Mapping[str, str]:

@@ -95,7 +95,7 @@ def arrive(request: Request, secret: str, session: Session, wanted: str) -> Resp
     if not session.is_open:
         return keep(request, elsewhere(session, wanted), secret, session)
     response = RedirectResponse(landing(request, session, wanted), 303, shell.page_headers())
-    shell.flash(response, last_login_text(request, session))
+    shell.flash(request, response, last_login_text(request, session))
     return keep(request, response, secret, session)
 
 
