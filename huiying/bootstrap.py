@@ -237,13 +237,13 @@ def run_engine(settings: Settings) -> None:
     from huiying.service.running import note_running
     from schedules.ticker import Ticker
 
+    ends = _end_of_process()  # first, so that a stop during a slow start is an orderly one
     configure_logging(settings.log_level)
     services = build(settings, prepare=False)
     calm_collector()
     note_running(services)
     engine, duties = Engine(services), recurring(services)
     ticker = Ticker(engine.tick, duties=duties, on_step=engine.clock_stepped)
-    ends = _end_of_process()
     engine.start()
     ticker.start()
     for duty in duties:

@@ -135,13 +135,22 @@ def _register(services: Services, count: int) -> list[str]:
 
 def _end_well(stage: Stage, services: Services, receiver: Receiver, engine: Nursling) -> Verdict:
     """A clean life until nothing is left to do, then the verdict: at most one copy too many of anything."""
+    began = services.store.now()
     engine.start()
+    assert wait_until(lambda: _has_reported(services, began), 30.0), engine.said()
     drain(services, _DRAIN, soon=_DUE_SECONDS + 1.0)
     code = engine.end()
     verdict = judge(stage, services, receiver.log, Bounds(duplicates=64, copies=2))
     if code != 0:
         verdict.faults.append(f"the engine ended with {code}: {engine.said()}")
     return verdict
+
+
+def _has_reported(services: Services, since: datetime) -> bool:
+    """An engine that has begun its work: one that is asked to end before that has had no life at all."""
+    with services.store.reading() as tx:
+        rows = tx.all(sa.select(t.heartbeat.c.process).where(t.heartbeat.c.at >= since))
+    return any(row.process.endswith("/engine") for row in rows)
 
 
 def _visit_engine(nursery: Nursery, stage: Stage, name: str) -> Visit:
