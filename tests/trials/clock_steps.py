@@ -31,6 +31,7 @@ from tests.trials.table import Row
 
 #: How soon a step must have been found, and what it made due must have left.
 _SECONDS = 5.0
+_IN_TIME = 3.0
 
 
 @dataclass
@@ -105,7 +106,7 @@ def _play(setting: Setting, folder: Path, database: str, clock: Clockstep) -> Sc
                 _steps_that_decide(setting, scene)
             else:
                 _steps_that_do_not(setting, scene)
-        scene.expect("every step in the audit chain", lambda: _noted(services) >= _large(scene))
+        scene.expect("every step in the audit chain", lambda: _noted(services) >= _large(scene), 20.0)
         clock.step(0.0)
         code = engine.end()
         if code:
@@ -134,13 +135,23 @@ def _steps_that_decide(setting: Setting, scene: Scene) -> None:
     if len(scene.heard(far)) > count:
         scene.faults.append(f"{len(scene.heard(far)) - count} messages again because time went back")
     setting.say("half a minute back, with something due in five seconds")
-    soon = scene.desk.register("半分钟", 5.0)
-    scene.expect("the registration is told", lambda: bool(scene.bands(soon)), 20.0)
+    _register_in_time(scene)
     scene.step(-30.0)
     time.sleep(8.0)
     setting.say("forward to the true time")
     scene.step(-scene.clock.seconds)
     scene.expect("all that was postponed is told", lambda: _all_settled(scene.services), 20.0)
+
+
+def _register_in_time(scene: Scene) -> None:
+    """Something due in five seconds whose registration is told well before that: else it would leave while we step."""
+    for number in range(8):
+        began = time.monotonic()
+        soon = scene.desk.register(f"半分钟{number}", 5.0)
+        scene.expect("the registration is told", lambda soon=soon: bool(scene.bands(soon)), 20.0)
+        if time.monotonic() - began < _IN_TIME:
+            return
+    scene.faults.append(f"the machine is too busy to step within {_IN_TIME} s of a registration")
 
 
 def _steps_that_do_not(setting: Setting, scene: Scene) -> None:
