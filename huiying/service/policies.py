@@ -14,7 +14,7 @@ from config.policy_loader import POLICIES_DIRECTORY, lint_together, load_policie
 from huiying.domain.access import Permission
 from huiying.domain.duration import words_left
 from huiying.domain.errors import BadRulePack, NotFound, Refused
-from huiying.domain.policy import Policy, Step, policy_to_dict
+from huiying.domain.policy import INTERNAL, OTHER, TASK, WORKDAYS, Policy, Step, policy_to_dict
 from huiying.service.actor import Actor
 from huiying.service.rulebook import current_packs, current_policies
 from huiying.service.services import Services
@@ -23,20 +23,25 @@ from huiying.store.db import Tx
 
 #: Setting: the office's own policies by id; they are put back whenever shipped files are taken in.
 OWN = "own_policies"
+#: What a policy can apply to besides the rules of packs.
+BESIDES_ZH = {INTERNAL: "内部时钟", TASK: "部门任务", WORKDAYS: "工作日任务", OTHER: "其他文件明定的时限"}
 
 
 def list_policies(services: Services) -> list[dict[str, Any]]:
     """Every policy in its present version."""
     with services.store.reading() as tx:
-        own = own_policies(tx)
-        return [_summary(policy, own) for policy in current_policies(tx)]
+        own, names = own_policies(tx), _rule_names(tx)
+        return [_summary(policy, own, names) for policy in current_policies(tx)]
 
 
 def show_policy(services: Services, policy_id: str) -> dict[str, Any]:
     """One policy with its steps in words."""
     with services.store.reading() as tx:
         policy = _find(tx, policy_id)
-        return {**_summary(policy, own_policies(tx)), "steps": [_step_view(step) for step in policy.steps]} | {
+        return {
+            **_summary(policy, own_policies(tx), _rule_names(tx)),
+            "steps": [_step_view(step) for step in policy.steps],
+        } | {
             "basis": policy.basis,
             "after_breach": _after_breach(policy),
             "content": policy_to_dict(policy),
@@ -50,11 +55,17 @@ def _find(tx: Tx, policy_id: str) -> Policy:
     raise NotFound(f"没有名为「{policy_id[:80]}」的升级提醒方案。")
 
 
-def _summary(policy: Policy, own: dict[str, str]) -> dict[str, Any]:
+def _rule_names(tx: Tx) -> dict[str, str]:
+    """The Chinese name of everything that a policy can apply to, by its word."""
+    return {rule.rule_id: rule.name for pack in current_packs(tx) for rule in pack.clocks} | BESIDES_ZH
+
+
+def _summary(policy: Policy, own: dict[str, str], names: dict[str, str]) -> dict[str, Any]:
     return {
         "id": policy.id,
         "name": policy.name,
         "applies": list(policy.applies),
+        "applies_zh": [names.get(word, word) for word in policy.applies],
         "hash": policy.hash,
         "own": policy.id in own,
     }
@@ -112,7 +123,7 @@ def import_policy(services: Services, actor: Actor, data: bytes, name: str) -> d
         _make_current(tx, policy)
         _keep_own(tx, {**own_policies(tx), policy.id: policy.hash})
         tx.audit("policy.imported", f"policy:{policy.id}", {"id": policy.id, "hash": policy.hash})
-    return {**_summary(policy, {policy.id: policy.hash}), "warnings": warnings}
+        return {**_summary(policy, {policy.id: policy.hash}, _rule_names(tx)), "warnings": warnings}
 
 
 def _refused(findings: tuple[Finding, ...]) -> str:

@@ -6,8 +6,10 @@ import json
 import re
 import time
 from collections.abc import Callable
+from datetime import datetime
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
 from playwright.sync_api import Page
@@ -68,6 +70,22 @@ def test_the_most_overdue_stands_first_and_the_tiles_sum_up(desk: Desk):
     counts = page.eval_on_selector_all(".tiles .tile .count", "all => all.map(e => Number(e.textContent))")
     assert sum(counts) == int(page.get_attribute(".tiles", "data-active") or -1) == len(rows)
     assert page.locator(_ROWS).first.get_attribute("data-urgency") == "overdue"
+    assert counts[0] > 0
+    until(page, "overdue => document.title.startsWith('■' + overdue + ' ')", counts[0])
+
+
+def test_the_live_feed_and_the_time_of_beijing_are_in_sight_without_scrolling(desk: Desk):
+    page = desk("duty", "/")  # the browser believes to be in New York
+    until(page, "/^\\d\\d:\\d\\d:\\d\\d$/.test(document.getElementById('now').textContent)")
+    here = datetime.now(ZoneInfo("Asia/Shanghai"))
+    shown = datetime.strptime(page.inner_text("#now"), "%H:%M:%S").replace(tzinfo=here.tzinfo)
+    assert (
+        abs((here.hour - shown.hour) * 3600 + (here.minute - shown.minute) * 60 + here.second - shown.second) % 86_395
+        <= 5
+    )
+    feed = page.locator(".feed h2").bounding_box()
+    assert feed is not None
+    assert feed["y"] + feed["height"] < 900
 
 
 _ORDER = """rows => rows.map(row => [

@@ -292,6 +292,7 @@ def test_pages_go_on_where_the_last_one_ended(house: House, seats: dict[str, Sea
         following = re.search(r'rel="next" href="([^"]+)"', page)
         url = following.group(1).replace("&amp;", "&") if following else ""
     assert seen == list(range(seen[0], 0, -1))
+    assert re.search(r'rel="first" href="/audit\?">« 第一页', page)
 
 
 def test_the_export_is_verified_by_its_own_program(house: House, seats: dict[str, Seat], no: str, tmp_path: Path):
@@ -334,6 +335,8 @@ def test_both_sign_the_same_paper_each_in_their_own_session(house: House, seats:
     out, into = seats["zhang"], seats["zhao"]
     url = prepared(out)
     paper = out.get(url).text
+    # A number alone says nothing to the one who takes over: it stands above its title in every list.
+    assert len(re.findall(rf'href="/incidents/{no}">{no}</a><br><span class="free small">示例', paper)) >= 3
     for words in (no, "等水务局回电", "尚未签收的提醒", "下一班内到期", "尚未签字"):
         assert words in paper
     assert "<script>alert" not in paper

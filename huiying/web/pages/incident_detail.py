@@ -112,7 +112,7 @@ def _add_routes(action: actions.Action) -> None:
 
     def looked_at(request: Request, no: No, session: Reader) -> Response:
         _ = session
-        return back(request, f"/incidents/{no}")
+        return back(request, f"/incidents/{no}?open={action.name}#act-{action.name}")
 
     path = f"/incidents/{{no}}/{action.name}"
     router.add_api_route(path, send, methods=["POST"], name=action.name, dependencies=[Guarded])

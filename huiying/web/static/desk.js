@@ -8,13 +8,6 @@
   var heardAt = 0, heardServer = 0, lost = false, refreshing = 0;
 
   function byId(id) { return document.getElementById(id); }
-  function two(n) { return (n < 10 ? "0" : "") + n; }
-
-  /* HH:MM:SS in Beijing, wherever the browser thinks it is. */
-  function beijing(millis) {
-    var at = new Date(millis + 8 * 3600000);
-    return two(at.getUTCHours()) + ":" + two(at.getUTCMinutes()) + ":" + two(at.getUTCSeconds());
-  }
 
   document.addEventListener("htmx:configRequest", function (event) {
     event.detail.headers["X-CSRF-Token"] = document.body.getAttribute("data-csrf") || "";
@@ -27,7 +20,7 @@
   function say(name, kind) {
     var place = strip();
     if (!place) return;
-    var text = place.getAttribute("data-" + name).replace("{time}", beijing(heardServer));
+    var text = place.getAttribute("data-" + name).replace("{time}", clock.beijing(heardServer));
     if (place.textContent !== text) place.textContent = text;
     place.className = "strip" + (kind ? " " + kind : "");
     place.hidden = false;
@@ -139,6 +132,17 @@
     Object.keys(ticked).forEach(function (id) { if (byId(id)) byId(id).checked = true; });
     if (focused && byId(focused)) byId(focused).focus();
     enhance();
+    count();
+  }
+
+  /* How many are overdue stands in the tab's title: somebody who is reading another page sees it, too. */
+  var title = document.title;
+
+  function count() {
+    var place = document.querySelector("#board .tile.overdue .count");
+    if (!place) return;
+    var overdue = Number(place.textContent);
+    document.title = overdue ? "■" + overdue + " " + title : title;
   }
 
   /* -- small comforts ----------------------------------------------------------------------------------------------- */
@@ -188,6 +192,7 @@
   function start() {
     watchChannel();
     enhance();
+    count();
     document.body.addEventListener("htmx:beforeSwap", remember);
     document.body.addEventListener("htmx:afterSwap", recall);
     document.body.addEventListener("huiying:band", function () {
