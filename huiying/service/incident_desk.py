@@ -120,6 +120,7 @@ def case(services: Services, actor: Actor, no: str, say: Callable[[str], str] = 
         parent = _parent_no(tx, row)
         asked = _decided_requests(tx, row)
         leads = covers(actor, parents(tx), row.unit_id)
+        seen = tx.value(sa.select(sa.func.max(t.history.c.id)).where(t.history.c.incident_id == row.id))
     return {
         "view": view,
         "now": told["now"],
@@ -131,6 +132,7 @@ def case(services: Services, actor: Actor, no: str, say: Callable[[str], str] = 
         "merged_into_no": parent,
         "decided": asked,
         "leads": leads,
+        "seen": int(seen or 0),
     }
 
 

@@ -204,8 +204,13 @@ def test_the_preview_shows_clocks_clauses_and_reminders_and_writes_nothing(sit: 
         "最紧",
         "06-02 12:30",
         "剩 4 小时 00 分",
+        "超时 → ",
+        "督查室",
     ):
         assert words in part.text
+    first = re.search(r"提醒与升级 (\d+) 次</summary>\s*<ol[^>]*>(.*?)</ol>", part.text, re.DOTALL)
+    assert first is not None
+    assert int(first.group(1)) == first.group(2).count("<li") > 4, "every message that would be sent, none left out"
     assert rows(house, t.incident) == 0
     assert rows(house, t.audit) == before
 
@@ -691,6 +696,21 @@ def test_a_link_goes_to_web_addresses_only_and_tells_nobody_where_from(sit: Sit)
     page = sit().get(plain).text
     assert "javascript:alert(1)" in page
     assert not [a for tag, a in Elements(page).found if (a.get("href") or "").startswith("javascript")]
+
+
+def test_a_page_hears_what_has_been_done_since_it_was_made(sit: Sit):
+    place = register(sit())
+    page = sit("zhao").get(place).text
+    asked = re.search(rf'hx-get="({place}/news\?seen=\d+&amp;auto=1)" hx-trigger="every 15s"', page)
+    assert asked is not None
+    address = asked.group(1).replace("&amp;", "&")
+    assert sit("zhao").get(address).status_code == 204
+    assert sit().post(f"{place}/acknowledge", {}).status_code == 303
+    told = sit("zhao").get(address)
+    assert told.status_code == 200
+    assert "签收 张一" in told.text
+    assert f'href="{place}"' in told.text
+    assert sit("zhao").get("/incidents/2099-0001/news?seen=0").status_code == 404
 
 
 def test_an_unknown_incident_is_a_page_that_says_so(sit: Sit):

@@ -13,12 +13,12 @@ from huiying.domain.errors import Conflict, Forbidden, HuiyingError, InvalidInpu
 from huiying.domain.kinds import Attribution, ContentKind, GradeBasis, PublicationKind, Review, Severity
 from huiying.domain.lanes import Mark, Span, lay_out
 from huiying.domain.remaining import urgency
-from huiying.service import incident_desk, policies, queries
+from huiying.service import desk, incident_desk, policies, queries
 from huiying.service.services import Services
 from huiying.web.callers import House
 from huiying.web.pages import incident_actions as actions
 from huiying.web.pages.incident_forms import Fields, Form, errors_of
-from huiying.web.pages.shell import Guarded, Session, allow, back, render
+from huiying.web.pages.shell import Guarded, Session, allow, back, page_headers, render
 from huiying.web.pages.words import Say, words_of
 
 router = APIRouter(include_in_schema=False)
@@ -73,6 +73,17 @@ def show(
 ) -> Response:
     """The screen; looking writes nothing. ``open`` names the form that somebody has come for."""
     return _page(request, services, session, no, unfolded=unfolded)
+
+
+@router.get("/incidents/{no}/news")
+def news(
+    request: Request, services: House, no: No, session: Reader, seen: Annotated[int, Query(ge=0, le=2**53)] = 0
+) -> Response:
+    """What has been done since a page was made; nothing where that is nothing. Asked for by the page itself."""
+    found = desk.news(services, session.actor, no, seen, words_of(request))
+    if not found:
+        return Response(status_code=204, headers=page_headers())
+    return render(request, "incidents/news.html", no=no, events=found)
 
 
 def _carry_out(

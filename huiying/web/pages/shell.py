@@ -96,6 +96,7 @@ def render(request: Request, template: str, status: int = 200, **context: Any) -
             csrf=session.csrf if session else "",
             now=now,
             nav=entries_for(request, session),
+            waiting=lambda: _waiting(request, session),
             flash=flashed,
             locked=session is not None and session.stage == "locked",
             demo=request.app.state.services.settings.demo,
@@ -158,6 +159,14 @@ def web_address(text: str) -> str:
     except ValueError:
         return ""
     return text.strip() if parts.scheme.lower() in {"http", "https"} and parts.netloc else ""
+
+
+def _waiting(request: Request, session: Session | None) -> dict[str, int]:
+    """The numbers beside the entries of the navigation, by their paths; none where nobody is signed in in person."""
+    if session is None or not session.is_open or session.read_only or getattr(request.state, "store_failed", False):
+        return {}
+    found = desk_views.waiting(request.app.state.services, session.actor)
+    return {"/requests": found.requests, "/inbox": found.unread}
 
 
 def _unit_name(request: Request, session: Session | None) -> str:
