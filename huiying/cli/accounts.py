@@ -117,15 +117,16 @@ def whoami() -> None:
         "actor": actor.id,
         "person_id": actor.person_id,
         "permissions": sorted(actor.permissions),
-        "units": sorted(actor.units),
+        "units": sorted(actor.units or ()),
+        "everywhere": actor.is_everywhere,
     }
 
     def shown(data: dict[str, Any]) -> None:
         who = data["person_id"] or f"{data['actor']}(本机命令行,不能作为第二人)"
         show.line(f"身份:{who}")
         show.line(f"可以:{'、'.join(p.zh for p in Permission if p.value in data['permissions']) or '无'}")
-        if data["units"]:
-            show.line(f"范围:{'、'.join(data['units'])} 及其下级")
+        reach = "全部单位" if data["everywhere"] else f"{'、'.join(data['units'])} 及其下级" if data["units"] else "无"
+        show.line(f"范围:{reach}")
 
     session.answer(answer, shown)
 

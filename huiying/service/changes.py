@@ -23,7 +23,7 @@ from huiying.domain.kinds import (
     Role,
 )
 from huiying.domain.plan import summary_action
-from huiying.service.actor import Actor
+from huiying.service.actor import EVERYWHERE, Actor
 from huiying.service.clockwork import Snapshot, refresh, snapshot
 from huiying.service.deciders import deciders
 from huiying.service.idempotency import recall, remember, request_hash
@@ -56,7 +56,7 @@ _MAY_MOVE_DUE = frozenset({"grade", "merge", "unmerge", "correct", "reassign", "
 
 def in_scope(tx: Tx, actor: Actor, unit_ids: Iterable[str]) -> bool:
     """Whether one of the units lies in the part of the tree that the actor's account covers."""
-    if not actor.units:
+    if actor.is_everywhere:
         return True
     tree = parents(tx)
     return any(covers(actor, tree, unit_id) for unit_id in unit_ids)
@@ -354,7 +354,7 @@ def _never_mind() -> None:
 
 
 def _rehearsed(tx: Tx, request_id: int) -> list[Moved]:
-    anywhere = Actor(tx.actor)
+    anywhere = Actor(tx.actor, units=EVERYWHERE)
     request = pending_request(tx, request_id)
     row = _incident_of(tx, request)
     before = {clock.key: clock for clock in snapshot(tx, row).clocks}

@@ -60,7 +60,7 @@ def add_unit(
     actor.require(Permission.PEOPLE)
     values = {"id": identifier("id", unit_id), **_unit_values(name, region_code, kind, pack_id)}
     with services.store.transaction(actor.id) as tx:
-        if parent_id or actor.units:
+        if parent_id or not actor.is_everywhere:
             require_unit(tx, actor, parent_id)
         row = {**values, "parent_id": parent_id or None, "active": True}
         insert_once(tx, t.unit, row, f"编号「{unit_id}」已有单位使用,未新建。")

@@ -19,8 +19,8 @@ def parents(tx: Tx) -> dict[str, str | None]:
 
 
 def covers(actor: Actor, tree: dict[str, str | None], unit_id: str) -> bool:
-    """Tell whether a unit lies where the actor's roles are held."""
-    return not actor.units or bool(actor.units.intersection(unit_chain(tree, unit_id)))
+    """Tell whether a unit lies where the actor's roles are held; without a unit that is nowhere."""
+    return actor.units is None or bool(actor.units.intersection(unit_chain(tree, unit_id)))
 
 
 def require_unit(tx: Tx, actor: Actor, unit_id: str) -> None:
@@ -53,7 +53,7 @@ def require_house(tx: Tx, actor: Actor) -> None:
 
 def visible_units(tx: Tx, actor: Actor) -> frozenset[str] | None:
     """The units an actor sees; None for all of them."""
-    if not actor.units:
+    if actor.is_everywhere:
         return None
     tree = parents(tx)
     return frozenset(unit_id for unit_id in tree if covers(actor, tree, unit_id))

@@ -17,6 +17,7 @@ import sqlalchemy as sa
 from huiying.domain.access import AccessRole, Permission
 from huiying.domain.signing import IDLE, LONGEST, Stage, Standing, idle_too_long, next_stage, obliged, password_outdated
 from huiying.service.actor import Actor
+from huiying.service.scope import covers, parents
 from huiying.service.services import Services
 from huiying.service.tokens import person_actor
 from huiying.store import tables as t
@@ -168,9 +169,9 @@ def _actor(tx: Tx, row: Any, stage: Stage) -> Actor:
     if stage is Stage.OPEN and row.kind == DESK:
         return full
     left = full.permissions & {Permission.READ.value} if stage in {Stage.OPEN, Stage.LOCKED} else frozenset()
-    # A wall shows one unit, wherever else its person may look.
-    units = frozenset({row.unit_id}) if row.kind == WALL else full.units
-    return Actor(full.id, full.person_id, left, units)
+    # A wall shows one unit, wherever else its person may look; that person's own unit may lie outside of that.
+    on_wall = frozenset({row.unit_id}) if row.kind == WALL and covers(full, parents(tx), row.unit_id) else frozenset()
+    return Actor(full.id, full.person_id, left, on_wall if row.kind == WALL else full.units)
 
 
 # -- changes -----------------------------------------------------------------------------------------------------------

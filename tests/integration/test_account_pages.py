@@ -595,7 +595,7 @@ def test_a_wall_reads_one_unit_never_locks_and_ends_with_its_token(house, browse
     assert session is not None
     assert (session.stage, session.read_only) == ("open", True)
     assert session.actor.permissions == {"read"}
-    assert session.actor.units == {"office"}
+    assert session.actor.units == frozenset({"office"})
     for path in ("/password", "/enrol", "/devices"):
         assert browser.get(path).status_code == 403
     tokens.revoke_token(house.services, actor, made["id"])
