@@ -34,6 +34,7 @@ def exchange(
         Path | None, typer.Option("--password-file", help="从文件第一行读取一次性密码;不写则提示输入。")
     ] = None,
     name: Annotated[str, typer.Option("--name", help="令牌名称,如 值班电脑。")] = "",
+    code: Annotated[str, typer.Option("--code", help="动态口令或恢复码;已启用动态口令的账号须提供。")] = "",
     scopes: Scopes = None,
     days: Days = 90,
 ) -> None:
@@ -42,7 +43,7 @@ def exchange(
     from huiying.service.tokens import exchange_password
 
     password = _password(password_file)
-    answer = exchange_password(session.services, person, password, name=name, scopes=scopes or (), days=days)
+    answer = exchange_password(session.services, person, password, name=name, code=code, scopes=scopes or (), days=days)
     forget_password(session.services, password)
     session.answer(answer, _shown_token)
 

@@ -10,9 +10,10 @@ import sqlalchemy as sa
 from huiying.domain import passwords
 from huiying.domain.access import Permission
 from huiying.domain.errors import Conflict, InvalidInput, NotAuthenticated, NotFound, Refused
+from huiying.domain.resets import Factor
 from huiying.domain.signing import Stage
 from huiying.domain.text import line
-from huiying.service import first_run, lockout, second_factor, session_rows, sessions, tokens
+from huiying.service import first_run, lockout, resets, second_factor, session_rows, sessions, tokens
 from huiying.service.actor import Actor
 from huiying.service.hashing import hash_password, matches
 from huiying.service.lockout import Door
@@ -122,11 +123,13 @@ def reset_password(services: Services, actor: Actor, person_id: str) -> dict[str
     digest = hash_password(password)
     with services.store.transaction(actor.id) as tx:
         _managed(tx, actor, person_id)
+        resets.require_apart(tx, actor, person_id, Factor.PASSWORD)
         tx.run(t.account.update().where(t.account.c.person_id == person_id).values(password_hash=""))
         expires_at = tokens.keep_password(tx, person_id, digest)
         ended = session_rows.end_all(tx, person_id, actor.id)
         revoked = tokens.revoke_all(tx, person_id)
         tx.audit("password.reset", f"person:{person_id}", {"ended": ended, "tokens": revoked})
+        resets.tell(tx, actor, person_id, "password.reset")
     return {"person_id": person_id, "password": password, "expires_at": shown(expires_at)}
 
 
@@ -135,7 +138,11 @@ def reset_second_factor(services: Services, actor: Actor, person_id: str) -> dic
     actor.require(Permission.PEOPLE)
     with services.store.transaction(actor.id) as tx:
         _managed(tx, actor, person_id)
-        was = second_factor.forget(tx, person_id)
+        was = second_factor.is_enrolled(tx, person_id)
+        if was:
+            resets.require_apart(tx, actor, person_id, Factor.CODE)
+            resets.tell(tx, actor, person_id, "second_factor.reset")
+        second_factor.forget(tx, person_id)
         ended = session_rows.end_all(tx, person_id, actor.id)
         tx.audit("second_factor.reset", f"person:{person_id}", {"was_enrolled": was, "ended": ended})
     return {"person_id": person_id, "was_enrolled": was, "ended": len(ended)}
@@ -160,6 +167,9 @@ def set_subject(services: Services, actor: Actor, person_id: str, subject: str) 
         taken = tx.value(sa.select(t.account.c.person_id).where(t.account.c.oidc_subject == wanted)) if wanted else None
         if taken not in {None, person_id}:
             raise Conflict("该统一身份标识已对应另一人员,未改动。")
+        if wanted:
+            resets.require_apart(tx, actor, person_id, Factor.PASSWORD)
+            resets.tell(tx, actor, person_id, "account.subject")
         sessions.ensure_account(tx, person_id)
         tx.run(t.account.update().where(t.account.c.person_id == person_id).values(oidc_subject=wanted or None))
         tx.audit("account.subject", f"person:{person_id}", {"set": bool(wanted)})
@@ -195,7 +205,8 @@ def _account_view(tx: Tx, row: Any) -> dict[str, Any]:
 
 
 def _managed(tx: Tx, actor: Actor, person_id: str) -> None:
-    row = tx.one(sa.select(t.person.c.unit_id).where(t.person.c.id == person_id, t.person.c.active))
+    wanted = sa.select(t.person.c.unit_id).where(t.person.c.id == person_id, t.person.c.active)
+    row = tx.one(wanted.with_for_update(key_share=True))
     if row is None:
         raise NotFound(f"没有编号为「{person_id[:64]}」的在用人员。")
     require_reach(tx, actor, person_id, row.unit_id)

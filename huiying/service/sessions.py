@@ -15,7 +15,7 @@ import sqlalchemy as sa
 from huiying.domain.access import Permission
 from huiying.domain.errors import Forbidden, InvalidInput, NotAuthenticated, NotFound, Refused
 from huiying.domain.signing import SEEN_EVERY, Stage, next_stage
-from huiying.service import lockout, session_rows, tokens
+from huiying.service import lockout, resets, session_rows, tokens
 from huiying.service import second_factor as factor
 from huiying.service.actor import Actor
 from huiying.service.hashing import matches
@@ -118,6 +118,14 @@ def start(
     way = "one_time_password" if one_time_id is not None else by
     tx.audit("session.started", f"person:{person_id}", {"session": session_id, "by": way, "client": client[:64]})
     return secret, advance(services, tx, session_id)
+
+
+def resets_told(services: Services, session: Session) -> list[resets.Told]:
+    """What others have done to the person's account since the sign-in before this one."""
+    if session.last_login_at is None:
+        return []
+    with services.store.reading() as tx:
+        return resets.told_since(tx, session.person_id, session.last_login_at)
 
 
 def ensure_account(tx: Tx, person_id: str) -> None:

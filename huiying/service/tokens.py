@@ -18,7 +18,9 @@ import sqlalchemy as sa
 
 from huiying.domain.access import AccessRole, Permission, permissions_of
 from huiying.domain.errors import Forbidden, InvalidInput, NotAuthenticated, NotFound
+from huiying.domain.resets import Factor
 from huiying.domain.text import line
+from huiying.service import resets, second_factor
 from huiying.service.actor import Actor
 from huiying.service.hashing import hash_password, matches
 from huiying.service.scope import covers, parents, require_reach
@@ -43,6 +45,7 @@ USE_NOTED_EVERY = timedelta(minutes=1)
 _ALPHABET = "abcdefghjkmnpqrstuvwxyz23456789"
 
 REFUSED_EXCHANGE = "用户编号或一次性密码不正确,或密码已使用、已过期、因多次输错暂时锁定。连续输错 5 次将锁定 15 分钟。"
+CODE_NEEDED = "此账号已启用动态口令,换取令牌须同时提供动态口令(命令行加 --code)。一次性密码未使用,仍然有效。"
 REFUSED_BEARER = "访问令牌无效、已过期或已撤销。请用一次性密码重新办理令牌。"
 
 
@@ -61,11 +64,14 @@ def issue_password(services: Services, actor: Actor, person_id: str) -> dict[str
     password = new_password()
     digest = hash_password(password)
     with services.store.transaction(actor.id) as tx:
-        person = tx.one(sa.select(t.person).where(t.person.c.id == person_id, t.person.c.active))
+        wanted = sa.select(t.person).where(t.person.c.id == person_id, t.person.c.active)
+        person = tx.one(wanted.with_for_update(key_share=True))
         if person is None:
             raise NotFound(f"没有编号为「{person_id}」的在用人员。")
         require_reach(tx, actor, person_id, person.unit_id)
+        resets.require_apart(tx, actor, person_id, Factor.PASSWORD)
         expires_at = keep_password(tx, person_id, digest)
+        resets.tell(tx, actor, person_id, "password.issued")
     return {"person_id": person_id, "password": password, "expires_at": shown(expires_at)}
 
 
@@ -87,10 +93,11 @@ def exchange_password(
     password: str,
     *,
     name: str = "",
+    code: str = "",
     scopes: Collection[str] = (),
     days: int = DEFAULT_DAYS,
 ) -> dict[str, Any]:
-    """Turn a one-time password into a personal token."""
+    """Turn a one-time password into a personal token; who has set up a second factor shows it here as well."""
     label, wanted, lives = line("name", name, 80, "令牌名称"), _scopes(scopes), _days(days)
     failed = False
     with services.store.reading() as tx:
@@ -100,6 +107,8 @@ def exchange_password(
     with services.store.transaction(f"person:{person_id[:64]}") as tx:
         row = tx.one(usable_password(person_id, tx.now).with_for_update(of=t.one_time_password))
         right = right and row is not None and known is not None and row.id == known.id
+        if right and not _locked(tx, person_id):
+            right = _second_proof(services, tx, person_id, code)
         if row is None or not right or _locked(tx, person_id):
             _note_failure(tx, person_id)
             failed = True
@@ -109,6 +118,15 @@ def exchange_password(
     if failed:
         raise NotAuthenticated(REFUSED_EXCHANGE)
     return made
+
+
+def _second_proof(services: Services, tx: Tx, person_id: str, code: str) -> bool:
+    """A one-time password alone would let whoever hands it out act for somebody with a second factor."""
+    if not second_factor.is_enrolled(tx, person_id):
+        return True
+    if not code.strip():
+        raise NotAuthenticated(CODE_NEEDED)
+    return bool(second_factor.answers(services, tx, person_id, code))
 
 
 def usable_password(person_id: str, now: datetime) -> sa.Select[Any]:

@@ -149,7 +149,7 @@ def exchange(services: House, body: bodies.ExchangeBody, request: Request) -> Vi
         refusal.code, refusal.status = "too_many", 429
         raise refusal
     made = tokens.exchange_password(
-        services, body.person_id, body.password, name=body.name, scopes=body.scopes, days=body.days
+        services, body.person_id, body.password, name=body.name, code=body.code, scopes=body.scopes, days=body.days
     )
     first_run.forget_password(services, body.password)
     return made

@@ -23,6 +23,7 @@ from huiying.store import tables as t
 from huiying.web.app import create_app
 from huiying.web.guard import Throttle
 from huiying.web.pages import sign_in
+from tests.fakes.desk import take_seat
 from tests.fakes.house import OPERATOR, House, cheap_passwords, house_template, open_house
 
 __all__ = ["cheap_passwords", "house_template"]
@@ -600,3 +601,34 @@ def test_a_wall_reads_one_unit_never_locks_and_ends_with_its_token(house, browse
         assert browser.get(path).status_code == 403
     tokens.revoke_token(house.services, actor, made["id"])
     assert sessions.look(house.services, browser.secret) is None
+
+
+# -- resets by somebody else -------------------------------------------------------------------------------------------
+
+
+def test_after_a_reset_the_sign_in_says_who_did_it_and_the_inbox_keeps_it(house, browser):
+    settle(house, browser, "zhang")
+    browser.sign_out()
+    house.clock.advance(timedelta(hours=1))
+    password = accounts.reset_password(house.services, OPERATOR, "zhang")["password"]
+    house.clock.advance(timedelta(hours=1))
+    browser.sign_in("zhang", password)
+    browser.get("/password")
+    browser.post("/password", new_password=OTHER, again_password=OTHER)
+    page = browser.get("/devices").text
+    assert "此后 服务器本机命令行 于 2025年6月2日 星期一 10:00 重置了登录密码。" in page
+    assert "重置了登录密码" in browser.get("/inbox").text
+
+
+def test_one_administrators_token_does_not_reset_both_factors(house, app, browser):
+    settle(house, browser, "wang")
+    enrol(house, browser)
+    actor = tokens.authenticate(house.services, house.tokens["boss"])
+    accounts.reset_second_factor(house.services, actor, "wang")
+    with TestClient(app) as client:
+        seat = take_seat(house.services, client, "boss")
+        page = seat.post("/admin/people/wang/password")
+    assert page.status_code == 403
+    assert "同一人不得经手两项" in page.text
+    assert "目前没有其他管理员可以办理" in page.text
+    assert 'class="secret"' not in page.text
