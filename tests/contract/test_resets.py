@@ -12,6 +12,7 @@ import pytest
 import sqlalchemy as sa
 
 from huiying.domain.errors import Forbidden, NotAuthenticated
+from huiying.domain.plan import SHANGHAI
 from huiying.domain.resets import APART_FOR, Factor, Reset, is_barred
 from huiying.domain.signing import Stage
 from huiying.service import accounts, hashing, inbox, people, resets, roster_admin, sessions, tokens
@@ -205,7 +206,7 @@ def test_the_person_reads_in_the_inbox_who_did_what_and_when(services: Services,
     assert any("管一于" in text and "重置了登录密码" in text for text in texts)
     assert any("服务器本机命令行于" in text and "重置了动态口令" in text for text in texts)
     assert len(texts) == 2
-    assert f"{clock().astimezone(resets.SHANGHAI):%Y-%m-%d %H:%M}" in texts[0]
+    assert f"{clock().astimezone(SHANGHAI):%Y-%m-%d %H:%M}" in texts[0]
 
 
 def test_the_next_sign_in_knows_what_others_have_done_since(services: Services, clock: FakeClock):
