@@ -15,7 +15,7 @@ from huiying.domain.errors import Forbidden, NotAuthenticated
 from huiying.domain.plan import SHANGHAI
 from huiying.domain.resets import APART_FOR, Factor, Reset, is_barred
 from huiying.domain.signing import Stage
-from huiying.service import accounts, hashing, inbox, people, resets, roster_admin, sessions, tokens
+from huiying.service import accounts, hashing, inbox, people, roster_admin, sessions, tokens
 from huiying.service.actor import Actor
 from huiying.service.services import Services
 from huiying.store import tables as t
