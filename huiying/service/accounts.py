@@ -13,7 +13,7 @@ from huiying.domain.errors import Conflict, InvalidInput, NotAuthenticated, NotF
 from huiying.domain.resets import Factor
 from huiying.domain.signing import Stage
 from huiying.domain.text import line
-from huiying.service import first_run, lockout, resets, second_factor, session_rows, sessions, tokens
+from huiying.service import device_marks, first_run, lockout, resets, second_factor, session_rows, sessions, tokens
 from huiying.service.actor import Actor
 from huiying.service.hashing import hash_password, matches
 from huiying.service.lockout import Door
@@ -51,10 +51,11 @@ def change_password(
     digest = hash_password(new) if old_right else ""
     with services.store.transaction(session.actor.id) as tx:
         present, _ = sessions.needed(services, tx, secret, session.stage)
-        locked = lockout.shut(tx, row.person_id) if asked else None
+        locked = sessions.closed(tx, row.browser_id, row.person_id) if asked else None
         if old_right and not locked:
             return _set_password(services, tx, present, history, digest)
-        locked = lockout.fail(tx, Door(row.person_id, row.person_id, client or row.client), "old_password")
+        door = Door(row.person_id, row.person_id, client or row.client)
+        locked = sessions.note_wrong(tx, row.browser_id, door, "old_password")
     raise locked.refusal() if locked else NotAuthenticated(_WRONG_OLD, locked=False)
 
 
@@ -66,6 +67,7 @@ def _set_password(services: Services, tx: Tx, row: Any, history: list[str], dige
     kept = [digest, *history][: passwords.REMEMBERED]
     tx.run(t.account.update().where(t.account.c.person_id == row.person_id).values(**values, history=kept))
     ended = session_rows.end_all(tx, row.person_id, f"person:{row.person_id}", but=row.id)
+    device_marks.forget_all(tx, row.person_id, but=row.browser_id)
     tx.audit("password.changed", f"person:{row.person_id}", {"session": row.id, "ended": ended})
     turned = session_rows.turn(tx, row.id, one_time_id=None)
     if row.stage == Stage.OPEN:
@@ -127,6 +129,7 @@ def reset_password(services: Services, actor: Actor, person_id: str) -> dict[str
         tx.run(t.account.update().where(t.account.c.person_id == person_id).values(password_hash=""))
         expires_at = tokens.keep_password(tx, person_id, digest)
         ended = session_rows.end_all(tx, person_id, actor.id)
+        device_marks.forget_all(tx, person_id)
         revoked = tokens.revoke_all(tx, person_id)
         tx.audit("password.reset", f"person:{person_id}", {"ended": ended, "tokens": revoked})
         resets.tell(tx, actor, person_id, "password.reset")
@@ -144,6 +147,7 @@ def reset_second_factor(services: Services, actor: Actor, person_id: str) -> dic
             resets.tell(tx, actor, person_id, "second_factor.reset")
         second_factor.forget(tx, person_id)
         ended = session_rows.end_all(tx, person_id, actor.id)
+        device_marks.forget_all(tx, person_id)
         tx.audit("second_factor.reset", f"person:{person_id}", {"was_enrolled": was, "ended": ended})
     return {"person_id": person_id, "was_enrolled": was, "ended": len(ended)}
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import secrets
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -49,6 +49,8 @@ class Session:
     expires_at: datetime
     enrolled: bool = False
     read_only: bool = False
+    #: A new secret for the browser's mark, there only in the answer to a complete sign-in.
+    mark: str = field(default="", repr=False, compare=False)
 
     @property
     def is_open(self) -> bool:

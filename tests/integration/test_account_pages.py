@@ -632,3 +632,48 @@ def test_one_administrators_token_does_not_reset_both_factors(house, app, browse
     assert "同一人不得经手两项" in page.text
     assert "目前没有其他管理员可以办理" in page.text
     assert 'class="secret"' not in page.text
+
+
+# -- browsers that are known -------------------------------------------------------------------------------------------
+
+
+def set_cookies(response: httpx.Response) -> list[str]:
+    return [line for line in response.headers.get_list("set-cookie") if line.startswith("hy_device=")]
+
+
+def test_a_known_browser_is_not_locked_out_and_a_strange_one_is(house, browser, second_browser):
+    settle(house, browser, "zhang")
+    browser.sign_out()
+    for _ in range(5):
+        second_browser.sign_in("zhang", "wrong")
+    assert second_browser.sign_in("zhang").status_code == 429
+    assert browser.sign_in("zhang").status_code == 303
+    assert "个浏览器记得您曾登录" in browser.get("/devices").text
+
+
+def test_the_mark_is_a_cookie_for_the_door_alone_and_comes_after_the_whole_sign_in(house, app):
+    with TestClient(app, base_url="https://desk.example", follow_redirects=False) as client:
+        seat = Browser(client)
+        started = seat.sign_in("zhang", new_one_time(house, "zhang"))
+        assert set_cookies(started) == []
+        seat.get("/password")
+        (given,) = set_cookies(seat.post("/password", new_password=PASSWORD, again_password=PASSWORD))
+    for word in ("; httponly", "; path=/login", "; samesite=lax", "; secure", "; max-age=7776000"):
+        assert word in given.lower(), word
+
+
+def test_going_away_keeps_the_browser_known_and_clearing_does_not(house, browser, second_browser):
+    settle(house, browser, "zhang")
+    session = sessions.look(house.services, browser.secret)
+    assert session is not None
+    browser.get("/devices")
+    assert browser.post(f"/devices/{session.id}/revoke").headers["location"] == "/login"
+    for _ in range(5):
+        second_browser.sign_in("zhang", "wrong")
+    assert browser.sign_in("zhang").status_code == 303
+    browser.get("/devices")
+    assert browser.post("/devices/forget").status_code == 303
+    assert "个浏览器记得" not in browser.get("/devices").text
+    browser.sign_out()
+    assert browser.sign_in("zhang").status_code == 429
+    assert len(audited(house, "session.marks_forgotten")) == 1

@@ -15,7 +15,7 @@ from fastapi.responses import RedirectResponse
 from huiying.domain.access import Permission
 from huiying.domain.errors import HuiyingError, NotAuthenticated
 from huiying.domain.signing import Stage
-from huiying.service import sessions
+from huiying.service import device_marks, sessions
 from huiying.service.sessions import Session
 from huiying.web.guard import Throttle
 from huiying.web.pages import shell, shown_times
@@ -26,6 +26,8 @@ from huiying.web.pages.words import words_of
 #: Attempts of one address within a minute, right or wrong; an office changing shifts behind one address needs many.
 ATTEMPTS = Throttle(60)
 _LONGEST_PATH = 1000
+#: Sent to the door alone: it says who has signed in from this browser before, and opens nothing.
+MARK_COOKIE = "hy_device"
 #: The inbox holds them all; one line has room for the latest.
 _MOST_TOLD = 3
 #: Passwords are checked by threads of their own: a crowd at the door must not keep the desk from answering.
@@ -52,6 +54,11 @@ async def slowly(request: Request, work: Callable[..., Response], *given: Any, d
             setattr(request.app.state, name, anyio.CapacityLimiter(_CHECKING))
     limiter = getattr(request.app.state, name)
     return await anyio.to_thread.run_sync(lambda: work(request, *given), limiter=limiter)
+
+
+def mark_of(request: Request) -> str:
+    """What the browser says of having been signed in from before."""
+    return request.cookies.get(MARK_COOKIE, "")
 
 
 def secret_of(request: Request) -> str:
@@ -82,6 +89,11 @@ def keep(request: Request, response: Response, secret: str, session: Session) ->
     """Give the browser a session's new secret; what is rendered from now on belongs to that session."""
     secure = request.url.scheme == "https"
     response.set_cookie(COOKIE, secret, path="/", httponly=True, samesite="lax", secure=secure)
+    if session.mark:
+        seconds = int(device_marks.LIVES.total_seconds())
+        response.set_cookie(
+            MARK_COOKIE, session.mark, max_age=seconds, path="/login", httponly=True, samesite="lax", secure=secure
+        )
     request.state.session = session
     return response
 
