@@ -24,7 +24,10 @@ def install(app: typer.Typer) -> None:
 
 
 Days = Annotated[int, typer.Option("--days", help="有效天数,最长 365。")]
-Scopes = Annotated[list[str] | None, typer.Option("--scope", help="限定范围,如 read,可多次;不写为本人全部权限。")]
+Scopes = Annotated[
+    list[str] | None,
+    typer.Option("--scope", help="限定范围,如 read,可多次;不写为本人全部权限。token 为可再办令牌,须写明。"),
+]
 
 
 @command(token, "exchange")
@@ -71,7 +74,7 @@ def _shown_token(data: dict[str, Any]) -> None:
 def create(
     name: Annotated[str, typer.Option("--name", help="令牌名称,如 看板。")], scopes: Scopes = None, days: Days = 90
 ) -> None:
-    """以现有令牌为本人再办一个,范围不超过现有的。"""
+    """以现有令牌为本人再办一个,范围不超过现有的;现有令牌须在换取时写明 --scope token。"""
     from huiying.service.tokens import create_token
 
     answer = create_token(session.services, session.actor, name=name, scopes=scopes or (), days=days)

@@ -19,13 +19,15 @@ class Actor:
     ``person_id`` is empty for the local command line and the system, which can therefore never be a second person.
     ``permissions`` are those of ``huiying.domain.access``; ``units`` limits them to these units and what lies below.
     No unit means nowhere. ``EVERYWHERE`` is for the local command line and the system alone: a person whose last role
-    was taken away must not come to reach the whole house by it.
+    was taken away must not come to reach the whole house by it. ``issues_tokens`` is for who has signed in at a desk, and
+    for a token that was made for that.
     """
 
     id: str
     person_id: str = ""
     permissions: frozenset[str] = field(default_factory=frozenset)
     units: frozenset[str] | None = field(default_factory=frozenset)
+    issues_tokens: bool = False
 
     def __post_init__(self) -> None:
         """A person acts where the roles of the account are held, and nowhere else."""

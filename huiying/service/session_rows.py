@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import secrets
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -169,7 +169,7 @@ def _stage(services: Services, tx: Tx, row: Any, roles: tuple[AccessRole, ...]) 
 def _actor(tx: Tx, row: Any, stage: Stage) -> Actor:
     full = person_actor(tx, row.person_id)
     if stage is Stage.OPEN and row.kind == DESK:
-        return full
+        return replace(full, issues_tokens=True)
     left = full.permissions & {Permission.READ.value} if stage in {Stage.OPEN, Stage.LOCKED} else frozenset()
     # A wall shows one unit, wherever else its person may look; that person's own unit may lie outside of that.
     on_wall = frozenset({row.unit_id}) if row.kind == WALL and covers(full, parents(tx), row.unit_id) else frozenset()

@@ -2,7 +2,8 @@
 
 A token is 32 random bytes, shown once; only its SHA-256 is kept. Nobody can make a token for somebody else: an
 administrator gives out a one-time password, and who holds it turns it into a token. That is what makes a second person
-a second person. Whatever is wrong with a password or a token, the sentence is the same.
+a second person. A token makes no further tokens unless it was made for that: one that was stolen would otherwise outlive
+its end by its children. Whatever is wrong with a password or a token, the sentence is the same.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import hashlib
 import hmac
 import secrets
 from collections.abc import Collection, Mapping
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -31,6 +33,8 @@ from huiying.store.db import Tx
 from huiying.store.types import from_micros, to_micros
 
 PREFIX = "hy_"
+#: The scope of a token that may make further ones; no permission, and never part of "everything".
+ISSUE = "token"
 SECRET_BYTES = 32
 DEFAULT_DAYS = 90
 LONGEST_DAYS = 365
@@ -45,6 +49,10 @@ USE_NOTED_EVERY = timedelta(minutes=1)
 _ALPHABET = "abcdefghjkmnpqrstuvwxyz23456789"
 
 REFUSED_EXCHANGE = "用户编号或一次性密码不正确,或密码已使用、已过期、因多次输错暂时锁定。连续输错 5 次将锁定 15 分钟。"
+NO_OFFSPRING = (
+    "用令牌不能再办令牌,未办理。请登录值班台办理,或用一次性密码换取(huiying token exchange --scope …);"
+    "确需由令牌办理的,换取时须写明 --scope token。"
+)
 CODE_NEEDED = "此账号已启用动态口令,换取令牌须同时提供动态口令(命令行加 --code)。一次性密码未使用,仍然有效。"
 REFUSED_BEARER = "访问令牌无效、已过期或已撤销。请用一次性密码重新办理令牌。"
 
@@ -184,15 +192,20 @@ def _note_failure(tx: Tx, person_id: str) -> None:
 def create_token(
     services: Services, actor: Actor, *, name: str, scopes: Collection[str] = (), days: int = DEFAULT_DAYS
 ) -> dict[str, Any]:
-    """Another token for the acting person, for a program or a second device; never wider than the person's own."""
+    """Another token for the acting person, for a program or a second device; never wider than what the person acts by."""
     if not actor.is_person:
         raise Forbidden("令牌只能由本人办理:请先用本人的一次性密码换取首个令牌(huiying token exchange)。")
     label, wanted, lives = line("name", name, 80, "令牌名称", required=True), _scopes(scopes), _days(days)
-    excess = set(wanted) - set(actor.permissions)
+    if not actor.issues_tokens:
+        raise Forbidden(NO_OFFSPRING)
+    excess = set(wanted) - set(actor.permissions) - {ISSUE}
     if excess:
         raise Forbidden(f"令牌的范围不能超出您现有的权限:{'、'.join(sorted(excess))}。")
+    narrowed = wanted or sorted(actor.permissions)
+    if not narrowed:  # no scope at all would stand for everything the person may do some day
+        raise Forbidden("您目前没有任何权限,没有可以办理的令牌。")
     with services.store.transaction(actor.id) as tx:
-        return _make(tx, actor.person_id, label, wanted or sorted(actor.permissions), lives)
+        return _make(tx, actor.person_id, label, narrowed, lives)
 
 
 def _make(tx: Tx, person_id: str, name: str, scopes: list[str], lives: timedelta) -> dict[str, Any]:
@@ -212,7 +225,7 @@ def _make(tx: Tx, person_id: str, name: str, scopes: list[str], lives: timedelta
 
 def _scopes(scopes: Collection[str]) -> list[str]:
     """Permissions by name; none given stands for everything the person may do."""
-    unknown = sorted(set(scopes) - {permission.value for permission in Permission})
+    unknown = sorted(set(scopes) - {permission.value for permission in Permission} - {ISSUE})
     if unknown:
         raise InvalidInput("scopes", f"没有这样的范围:{'、'.join(unknown)[:200]}。")
     return sorted(set(scopes))
@@ -240,7 +253,7 @@ def authenticate(services: Services, secret: str) -> Actor:
         row = tx.one(statement)
         if row is None or not hmac.compare_digest(row.secret_hash, digest) or not _valid(row, tx.now):
             raise NotAuthenticated(REFUSED_BEARER)
-        actor = person_actor(tx, row.person_id, row.scopes)
+        actor = replace(person_actor(tx, row.person_id, row.scopes), issues_tokens=ISSUE in row.scopes)
         stale = row.last_used_at is None or tx.now - row.last_used_at >= USE_NOTED_EVERY
     if stale:
         with services.store.transaction(actor.id) as tx:

@@ -582,7 +582,9 @@ def test_no_address_and_no_cookie_of_a_browser_makes_an_internal_failure(house, 
 
 def test_a_wall_reads_one_unit_never_locks_and_ends_with_its_token(house, browser):
     actor = tokens.authenticate(house.services, house.tokens["zhang"])
-    made = tokens.create_token(house.services, actor, name="大屏", scopes=["read"], days=30)
+    made = tokens.exchange_password(
+        house.services, "zhang", new_one_time(house, "zhang"), name="大屏", scopes=["read"], days=30
+    )
     browser.get("/login")
     assert browser.post("/login/wall", token=house.tokens["zhang"]).status_code == 403
     assert browser.post("/login/wall", token="hy_wrong").status_code == 401
