@@ -13,7 +13,7 @@ _VERBS = {
     "acknowledged": "签收", "added": "新增", "approved": "同意", "breached": "超时", "cancelled": "取消", "changed": "修改",
     "client_locked": "来源地址锁定", "closed": "结束", "confirmed": "确认", "consolidated": "合并处理", "created": "新建",
     "enrolled": "绑定", "expanded": "展开处理", "export": "导出", "filled": "填入", "granted": "授予", "held": "暂停",
-    "imported": "导入", "issued": "签发", "kept": "保留", "loaded": "载入", "locked": "锁定", "made": "提出",
+    "imported": "导入", "issued": "签发", "kept": "保留", "lapsed": "失效", "loaded": "载入", "locked": "锁定", "made": "提出",
     "mark_ended": "浏览器标记作废", "marks_forgotten": "清除浏览器标记", "name_locked": "账号锁定", "name_unlocked": "账号解锁", "opened": "进入系统", "parked": "停用等待", "played": "执行",
     "prepared": "生成", "recomputed": "重算", "recorded": "记录结果", "recovered": "恢复", "recovery_used": "使用备用码",
     "refused": "被拒", "registered": "登记", "rejected": "不同意", "removed": "移除", "rerouted": "改道", "reset": "重置",

@@ -387,7 +387,7 @@ change_request = Table(  # what waits for a second person
     Column("reasons", Json, nullable=False),
     Column("requested_by", String(80), nullable=False),
     Column("requested_at", Instant, nullable=False),
-    Column("state", String(16), nullable=False),  # pending, approved, rejected
+    Column("state", String(16), nullable=False),  # pending, approved, rejected, withdrawn, lapsed
     Column("decided_by", String(80)),
     Column("decided_at", Instant),
     _text("decision_note"),
