@@ -44,10 +44,15 @@ def require_reach(tx: Tx, actor: Actor, person_id: str, unit_id: str) -> None:
         raise Forbidden("该人员在您的权限范围以外也有权限,操作未执行。请由其上级单位的管理员办理。")
 
 
+def is_of_house(tx: Tx, actor: Actor) -> bool:
+    """Whether the actor's roles are held for every unit there is."""
+    tree = parents(tx)
+    return all(covers(actor, tree, unit_id) for unit_id in tree)
+
+
 def require_house(tx: Tx, actor: Actor) -> None:
     """What the change touches concerns every unit, so the actor's roles must be held for all of them."""
-    tree = parents(tx)
-    if not all(covers(actor, tree, unit_id) for unit_id in tree):
+    if not is_of_house(tx, actor):
         raise Forbidden("此项影响全部单位,须由权限覆盖全部单位的管理员办理,操作未执行。")
 
 
