@@ -23,7 +23,7 @@ from huiying.domain.kinds import (
     Role,
 )
 from huiying.domain.plan import summary_action
-from huiying.service.actor import Actor
+from huiying.service.actor import EVERYWHERE, Actor
 from huiying.service.clockwork import Snapshot, refresh, snapshot
 from huiying.service.deciders import deciders
 from huiying.service.idempotency import recall, remember, request_hash
@@ -56,7 +56,7 @@ _MAY_MOVE_DUE = frozenset({"grade", "merge", "unmerge", "correct", "reassign", "
 
 def in_scope(tx: Tx, actor: Actor, unit_ids: Iterable[str]) -> bool:
     """Whether one of the units lies in the part of the tree that the actor's account covers."""
-    if not actor.units:
+    if actor.is_everywhere:
         return True
     tree = parents(tx)
     return any(covers(actor, tree, unit_id) for unit_id in unit_ids)
@@ -197,7 +197,14 @@ def locked(tx: Tx, actor: Actor, no: str, *, lead_only: bool = False) -> Any:
 
 
 def _perform(
-    tx: Tx, actor: Actor, actor_id: str, approver_id: str, name: str, no: str, payload: dict[str, Any]
+    tx: Tx,
+    actor: Actor,
+    actor_id: str,
+    approver_id: str,
+    name: str,
+    no: str,
+    payload: dict[str, Any],
+    deciding: int = 0,
 ) -> Snapshot:
     _, function = COMMANDS[name]
     row = locked(tx, actor, no, lead_only=name in _FOR_THE_LEAD)
@@ -220,11 +227,41 @@ def _perform(
     if reasons and not approver_id:
         raise _PendingError(list(dict.fromkeys(reasons)))
     _announce(tx, row, change)
+    _lapse(tx, change, after, approver_id or actor_id, deciding)
     tx.audit(
         f"incident.{name}", f"incident:{no}",
         {"payload": without_free_text(payload), "requested_by": actor_id, "approved_by": approver_id, "reasons": reasons},
     )  # fmt: skip
     return after
+
+
+#: What may still be asked for, and agreed to, when an incident has ended.
+_AFTER_THE_END = ("review", "attribution", "confirm_publication")
+_OVER_ENDED = "事项已结束,申请已无从办理,自动失效。"
+_OVER_MERGED = "事项已并入他件,申请已无从办理,自动失效;需要时请在主件上重新申请。"
+_OVER_REOPENED = "事项已重开,上一轮的申请自动失效;需要时请重新申请。"
+
+
+def _lapse(tx: Tx, change: Change, after: Snapshot, by: str, deciding: int) -> None:
+    """What waits for a second person and can be carried out no more goes with what has made it so.
+
+    ``deciding`` is the request that is being approved: its decision is its own.
+    """
+    request, facts = t.change_request.c, change.before.facts
+    mine = [request.incident_id == change.row.id, request.state == "pending", request.id != deciding]
+    if change.new_cycle:
+        why = _OVER_REOPENED
+    elif after.facts.ending is not None and facts.ending is None:
+        why = _OVER_ENDED
+        mine.append(request.command.not_in(_AFTER_THE_END))
+    elif after.facts.merged_at is not None and facts.merged_at is None:
+        why = _OVER_MERGED
+        mine.append(request.command.not_in(_AFTER_THE_END))
+    else:
+        return
+    for row in tx.all(sa.select(request.id, request.command).where(*mine).order_by(request.id)):
+        settle_request(tx, row.id, "lapsed", by, why)
+        tx.audit("request.lapsed", f"incident:{change.row.no}", {"request": row.id, "command": row.command})
 
 
 def _together(shot: Snapshot, others: Iterable[Snapshot]) -> list[Clock]:
@@ -302,7 +339,9 @@ def approve(services: Services, actor: Actor, request_id: int, note: str = "") -
         if request.requested_by == actor.id:
             raise Forbidden("申请人不能复核自己的申请,请由另一人办理。申请仍待复核。")
         row = _incident_of(tx, request)
-        after = _perform(tx, actor, request.requested_by, actor.id, request.command, row.no, request.payload)
+        after = _perform(
+            tx, actor, request.requested_by, actor.id, request.command, row.no, request.payload, deciding=request_id
+        )
         settle_request(tx, request_id, "approved", actor.id, text)
         tx.audit("request.approved", f"incident:{row.no}", {"request": request_id, "command": request.command})
         return incident_view(tx, row.no, after)
@@ -354,11 +393,13 @@ def _never_mind() -> None:
 
 
 def _rehearsed(tx: Tx, request_id: int) -> list[Moved]:
-    anywhere = Actor(tx.actor)
+    anywhere = Actor(tx.actor, units=EVERYWHERE)
     request = pending_request(tx, request_id)
     row = _incident_of(tx, request)
     before = {clock.key: clock for clock in snapshot(tx, row).clocks}
-    after = _perform(tx, anywhere, request.requested_by, anywhere.id, request.command, row.no, request.payload)
+    after = _perform(
+        tx, anywhere, request.requested_by, anywhere.id, request.command, row.no, request.payload, deciding=request_id
+    )
     if after.row.cycle != row.cycle:
         before = {}
     kept = {clock.key for clock in after.clocks}

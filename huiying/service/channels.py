@@ -102,7 +102,7 @@ def add_channel(
     given = dict(settings or {})
     _check_settings(services, actor, chosen, given, given)
     with services.store.transaction(actor.id) as tx:
-        if unit_id or actor.units:
+        if unit_id or not actor.is_everywhere:
             require_unit(tx, actor, unit_id)
         row = {
             "id": identifier("id", channel_id),
@@ -138,7 +138,7 @@ def edit_channel(services: Services, actor: Actor, channel_id: str, **changes: A
             raise Refused("站内收件箱是最后的去处,不能停用。")
         values = {**_UNPARKED, **_changed(services, actor, row, given)}
         if "unit_id" in given:
-            if given["unit_id"] or actor.units:
+            if given["unit_id"] or not actor.is_everywhere:
                 require_unit(tx, actor, given["unit_id"])
             values["unit_id"] = given["unit_id"] or None
         tx.run(t.channel.update().where(t.channel.c.id == channel_id).values(**values))

@@ -19,7 +19,7 @@ from huiying.service.actor import Actor
 from huiying.service.changes import Moved, rehearse
 from huiying.service.scope import concerned, covers, parents, visible_units
 from huiying.service.services import Services
-from huiying.service.views import shown, zh
+from huiying.service.views import REQUEST_STATE_ZH, shown, zh
 from huiying.store import incidents as repo
 from huiying.store import tables as t
 from huiying.store.db import Tx
@@ -183,7 +183,7 @@ def _decided_requests(tx: Tx, row: Any) -> list[dict[str, Any]]:
         sa.select(table).where(table.c.incident_id == row.id, table.c.state != "pending").order_by(table.c.id.desc())
     )
     return [
-        {"id": r.id, "command": r.command, "state": r.state, "requested_by": r.requested_by, "decided_by": r.decided_by,
+        {"id": r.id, "command": r.command, "state": r.state, "state_zh": REQUEST_STATE_ZH.get(r.state, r.state), "requested_by": r.requested_by, "decided_by": r.decided_by,
          "decided_at": shown(r.decided_at), "note": r.decision_note, "reasons": r.reasons}
         for r in rows
     ]  # fmt: skip

@@ -127,9 +127,7 @@ def _shut(tx: Tx, key: str, sentence: str) -> Shut | None:
 def fail(tx: Tx, door: Door, what: str) -> Shut | None:
     """Count and audit a failure; gives the lock that stands or has just fallen."""
     subject = f"person:{door.person_id}" if door.person_id else f"client:{door.client}"[:120]
-    many = note_failure(tx, client_key(door.client), CLIENT_FAILURES)
-    if many.locks:
-        tx.audit("session.client_locked", f"client:{door.client}"[:120], {"failures": many.failures})
+    count_client(tx, door.client)
     standing = shut(tx, door.name, door.locked)
     if standing is not None:
         tx.audit("session.refused", subject, {"what": what, "client": door.client[:64], "locked": True})
@@ -137,5 +135,23 @@ def fail(tx: Tx, door: Door, what: str) -> Shut | None:
     failure = note_failure(tx, name_key(door.name), NAME_FAILURES)
     tx.audit("session.refused", subject, {"what": what, "client": door.client[:64], "failures": failure.failures})
     if failure.locks:
-        tx.audit("session.name_locked", subject, {"minutes": int(WINDOW.total_seconds() // 60)})
+        _note_locked(tx, subject)
     return shut(tx, door.name, door.locked)
+
+
+def count_client(tx: Tx, client: str) -> None:
+    """Count a failure at the network address, whichever door it was at."""
+    many = note_failure(tx, client_key(client), CLIENT_FAILURES)
+    if many.locks:
+        tx.audit("session.client_locked", f"client:{client}"[:120], {"failures": many.failures})
+
+
+def close(tx: Tx, door: Door) -> Shut | None:
+    """Close a door of which the allowance was used up elsewhere."""
+    note_failure(tx, name_key(door.name), 1)
+    _note_locked(tx, f"person:{door.person_id}")
+    return shut(tx, door.name, door.locked)
+
+
+def _note_locked(tx: Tx, subject: str) -> None:
+    tx.audit("session.name_locked", subject, {"minutes": int(WINDOW.total_seconds() // 60)})

@@ -20,7 +20,7 @@ from huiying.domain.kinds import Role
 from huiying.domain.masking import mask_email, mask_phone
 from huiying.domain.roster import UNASSIGNED, unit_chain
 from huiying.domain.text import identifier, line
-from huiying.service import session_rows
+from huiying.service import device_marks, session_rows
 from huiying.service.actor import Actor
 from huiying.service.scope import parents, require_unit, visible_units
 from huiying.service.services import Services
@@ -60,7 +60,7 @@ def add_unit(
     actor.require(Permission.PEOPLE)
     values = {"id": identifier("id", unit_id), **_unit_values(name, region_code, kind, pack_id)}
     with services.store.transaction(actor.id) as tx:
-        if parent_id or actor.units:
+        if parent_id or not actor.is_everywhere:
             require_unit(tx, actor, parent_id)
         row = {**values, "parent_id": parent_id or None, "active": True}
         insert_once(tx, t.unit, row, f"编号「{unit_id}」已有单位使用,未新建。")
@@ -220,6 +220,7 @@ def _end_access(tx: Tx, person_id: str) -> None:
     token, shift = t.token.c, t.shift.c
     tx.run(t.token.update().where(token.person_id == person_id, token.revoked_at.is_(None)).values(revoked_at=tx.now))
     session_rows.end_all(tx, person_id, tx.actor)
+    device_marks.forget_all(tx, person_id)
     ahead = sa.and_(shift.person_id == person_id, shift.ends_at > tx.now, shift.cancelled_at.is_(None))
     tx.run(t.shift.update().where(ahead).values(cancelled_at=tx.now))
 

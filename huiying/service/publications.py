@@ -127,6 +127,7 @@ def _ask_confirmation(change: Change, publication_id: int, at: datetime, content
 
 @command("confirm_publication", "release")
 def _confirm_publication(change: Change, payload: dict[str, Any]) -> None:
+    change.allow_ended = True  # the clock was stopped in time; who confirms it late must not find it settled as late
     row = _publication(change, payload["publication_id"])
     change.tx.run(
         t.publication.update().where(t.publication.c.id == row.id).values(confirmed_by=change.approver_id or None)

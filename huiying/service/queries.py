@@ -720,7 +720,10 @@ def unacknowledged(tx: Tx, limit: int = 200, units: Collection[str] | None = Non
         ack.c.at >= delivery.c.created_at,
         ack.c.expires_at > tx.now,
     )
-    asks = t.timed_action.c.kind.in_(_ASKING)
+    action = t.timed_action.c
+    # What was said of a whole incident before a flare-up can be acknowledged no more: its generation is that cycle.
+    present = sa.or_(action.clock_id.is_not(None), action.generation == t.incident.c.cycle)
+    asks = sa.and_(action.kind.in_(_ASKING), present)
     rows = tx.all(
         _delivery_statement()
         .add_columns(t.timed_action.c.kind.label("event"))

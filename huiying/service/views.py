@@ -203,7 +203,13 @@ COMMAND_ZH = {
     "transfer_feedback": "反馈转办通知", "continuous": "持续发布间隔", "stage": "进入阶段", "attribution": "确认归因",
     "replan": "更换提醒策略",
 }  # fmt: skip
-REQUEST_STATE_ZH = {"pending": "待复核", "approved": "已同意", "rejected": "未同意", "withdrawn": "已撤回"}
+REQUEST_STATE_ZH = {
+    "pending": "待复核",
+    "approved": "已同意",
+    "rejected": "未同意",
+    "withdrawn": "已撤回",
+    "lapsed": "已失效",
+}
 #: Where in a payload the applicant's own words stand.
 _WORDS = ("reason", "criterion", "evidence", "note")
 

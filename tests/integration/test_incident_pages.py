@@ -558,11 +558,17 @@ def test_an_applicant_who_may_approve_does_not_approve_their_own(sit: Sit):
     assert sit("zhao").post("/requests/1/approve", {}).status_code == 403
 
 
-def test_what_can_no_longer_be_carried_out_is_said_and_not_offered(sit: Sit):
+def test_what_can_no_longer_be_carried_out_is_said_and_not_offered(sit: Sit, house: House):
     place = register(sit())
     sit().post(f"{place}/void", REASON)
     sit().post(f"{place}/hand-over", REASON)
     assert sit("wang").post("/requests/1/approve", {}).status_code == 303
+    assert "没有待确认的变更" in sit("wang").get("/requests").text
+    lapsed = sit().get(place).text
+    assert "已失效" in lapsed
+    assert "事项已结束,申请已无从办理,自动失效。" in lapsed
+    with house.services.store.transaction("test") as tx:  # as a former version of the program left it
+        tx.run(t.change_request.update().where(t.change_request.c.id == 2).values(state="pending"))
     page = sit("wang").get("/requests").text
     assert "按现在的情形已不能执行" in page
     assert "/requests/2/approve" in page  # the form's own address; its button is not there

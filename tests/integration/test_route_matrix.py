@@ -65,6 +65,7 @@ POST /unlock                                  public
 POST /logout                                  public
 GET  /devices                                 signed
 POST /devices/{session_id}/revoke             signed
+POST /devices/forget                          signed
 GET  /                                        signed any wall
 GET  /desk/queue                              read
 GET  /desk/panel/{no}                         read unit
