@@ -15,6 +15,7 @@ import sqlalchemy as sa
 from huiying.domain.errors import NotFound
 from huiying.domain.kinds import ClockState, EventKind, Role, Severity
 from huiying.domain.remaining import HOUR, WITHIN_4_HOURS, Urgency, urgency
+from huiying.domain.sentences import said
 from huiying.service.actor import Actor
 from huiying.service.queries import Say, clock_zh, fact_zh, on_duty, step_of
 from huiying.service.scope import concerned
@@ -348,7 +349,7 @@ def panel(services: Services, actor: Actor, no: str, say: Say = str) -> Panel:
     with services.store.reading() as tx:
         row = tx.one(sa.select(t.incident).where(t.incident.c.no == no, concerned(tx, actor)))
         if row is None:
-            raise NotFound(f"没有编号为 {no} 的事项,或不在您的查看范围内。")
+            raise NotFound(said("没有编号为 %(no)s 的事项,或不在您的查看范围内。", no=no))
         clocks = tx.all(
             sa.select(t.clock)
             .where(t.clock.c.incident_id == row.id, t.clock.c.cycle == row.cycle, t.clock.c.binding)

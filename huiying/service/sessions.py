@@ -60,7 +60,7 @@ def sign_in(services: Services, name: str, password: str, client: str, agent: st
         crowd = lockout.crowd(tx, client)
         known = _known(tx, typed)
     if crowd is not None:
-        raise crowd.refusal()
+        raise crowd
     by_password, by_one_time = _check(password, known)
     with services.store.transaction(f"person:{known.person_id}" if known.person_id else _DOOR) as tx:
         # What was checked must still be so: a password may have been changed or used up in the meantime.
@@ -69,7 +69,7 @@ def sign_in(services: Services, name: str, password: str, client: str, agent: st
             one_time_id = None if by_password else known.one_time_id
             return start(services, tx, known.person_id, client, agent, one_time_id)
         locked = lockout.fail(tx, Door(typed, known.person_id, client), "password")
-    raise locked.refusal() if locked else NotAuthenticated(REFUSED, locked=False)
+    raise locked or NotAuthenticated(REFUSED, locked=False)
 
 
 def _known(tx: Tx, person_id: str) -> _Known:
@@ -156,7 +156,7 @@ def second_factor(services: Services, secret: str, code: str, client: str = "") 
             turned = session_rows.turn(tx, row.id, second_done=True)
             return turned, advance(services, tx, row.id)
         locked = lockout.fail(tx, Door(row.person_id, row.person_id, client or row.client), "second_factor")
-    raise locked.refusal() if locked else NotAuthenticated(REFUSED_CODE, locked=False)
+    raise locked or NotAuthenticated(REFUSED_CODE, locked=False)
 
 
 def needed(services: Services, tx: Tx, secret: str, *stages: Stage, lock: bool = True) -> tuple[Any, Session]:
@@ -235,7 +235,7 @@ def unlock(services: Services, secret: str, password: str, client: str = "") -> 
             tx.audit("session.unlocked", f"person:{row.person_id}", {"session": row.id, "client": client[:64]})
             return turned, session_rows.view(services, tx, session_rows.find_by_id(tx, row.id))
         locked = lockout.fail(tx, door, "unlock")
-    raise locked.refusal() if locked else NotAuthenticated(REFUSED_UNLOCK, locked=False)
+    raise locked or NotAuthenticated(REFUSED_UNLOCK, locked=False)
 
 
 def wall_session(services: Services, token: str, client: str = "", agent: str = "") -> tuple[str, Session]:

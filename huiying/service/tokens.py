@@ -18,6 +18,7 @@ import sqlalchemy as sa
 
 from huiying.domain.access import AccessRole, Permission, permissions_of
 from huiying.domain.errors import Forbidden, InvalidInput, NotAuthenticated, NotFound
+from huiying.domain.sentences import listed, said
 from huiying.domain.text import line
 from huiying.service.actor import Actor
 from huiying.service.hashing import hash_password, matches
@@ -63,7 +64,7 @@ def issue_password(services: Services, actor: Actor, person_id: str) -> dict[str
     with services.store.transaction(actor.id) as tx:
         person = tx.one(sa.select(t.person).where(t.person.c.id == person_id, t.person.c.active))
         if person is None:
-            raise NotFound(f"没有编号为「{person_id}」的在用人员。")
+            raise NotFound(said("没有编号为「%(person_id)s」的在用人员。", person_id=person_id))
         require_reach(tx, actor, person_id, person.unit_id)
         expires_at = keep_password(tx, person_id, digest)
     return {"person_id": person_id, "password": password, "expires_at": shown(expires_at)}
@@ -172,7 +173,7 @@ def create_token(
     label, wanted, lives = line("name", name, 80, "令牌名称", required=True), _scopes(scopes), _days(days)
     excess = set(wanted) - set(actor.permissions)
     if excess:
-        raise Forbidden(f"令牌的范围不能超出您现有的权限:{'、'.join(sorted(excess))}。")
+        raise Forbidden(said("令牌的范围不能超出您现有的权限:%(scopes)s。", scopes=listed(sorted(excess))))
     with services.store.transaction(actor.id) as tx:
         return _make(tx, actor.person_id, label, wanted or sorted(actor.permissions), lives)
 
@@ -196,13 +197,13 @@ def _scopes(scopes: Collection[str]) -> list[str]:
     """Permissions by name; none given stands for everything the person may do."""
     unknown = sorted(set(scopes) - {permission.value for permission in Permission})
     if unknown:
-        raise InvalidInput("scopes", f"没有这样的范围:{'、'.join(unknown)[:200]}。")
+        raise InvalidInput("scopes", said("没有这样的范围:%(scopes)s。", scopes="、".join(unknown)[:200]))
     return sorted(set(scopes))
 
 
 def _days(days: int) -> timedelta:
     if not 1 <= days <= LONGEST_DAYS:
-        raise InvalidInput("days", f"有效期为 1 至 {LONGEST_DAYS} 天。")
+        raise InvalidInput("days", said("有效期为 1 至 %(most)s 天。", most=LONGEST_DAYS))
     return timedelta(days=days)
 
 
@@ -266,7 +267,7 @@ def revoke_token(services: Services, actor: Actor, token_id: str) -> dict[str, A
     with services.store.transaction(actor.id) as tx:
         row = tx.one(_with_unit().where(t.token.c.id == token_id))
         if row is None or not _may_end(tx, actor, row):
-            raise NotFound(f"没有编号为「{token_id[:40]}」的令牌,或不归您管理。")
+            raise NotFound(said("没有编号为「%(token_id)s」的令牌,或不归您管理。", token_id=token_id[:40]))
         if row.revoked_at is None:
             tx.run(t.token.update().where(t.token.c.id == token_id).values(revoked_at=tx.now))
             tx.audit("token.revoked", f"person:{row.person_id}", {"token": token_id})
