@@ -19,6 +19,8 @@ from babel.messages.catalog import Catalog
 from babel.messages.extract import extract_from_dir
 from babel.messages.pofile import read_po
 
+from config.loader import load_packs
+from config.policy_loader import load_policies
 from huiying.domain.kinds import Word
 from huiying.service import desk, queries
 from huiying.web.pages.words import CATALOGUE
@@ -49,6 +51,7 @@ def texts() -> dict[str, str]:
 def _words() -> Iterator[tuple[str, str]]:
     yield from ((text, "huiying/service/queries.py:spoken") for text in queries.spoken())
     yield from ((text, "huiying/service/desk.py:messages") for text in desk.MESSAGES_ZH.values())
+    yield from _shipped()
     for name in WORDS:
         module = importlib.import_module(f"huiying.domain.{name}")
         for _, kind in inspect.getmembers(module, inspect.isclass):
@@ -56,6 +59,16 @@ def _words() -> Iterator[tuple[str, str]]:
                 for word in kind:
                     if word.zh:
                         yield word.zh, f"huiying/domain/{name}.py:{kind.__name__}"
+
+
+def _shipped() -> Iterator[tuple[str, str]]:
+    """Names that come with the product: of clocks, with the internal ones that follow them, and of policies."""
+    for pack in load_packs().packs:
+        for clock in pack.clocks:
+            yield clock.name, f"{pack.id}:{clock.rule_id}"
+            if clock.limit is not None:
+                yield f"{clock.name}(内部行动)", f"{pack.id}:{clock.rule_id}"
+    yield from ((policy.name, f"config/policies:{policy.id}") for policy in load_policies().policies)
 
 
 def findings(catalogue: Catalog, wanted: dict[str, str]) -> Iterator[str]:
