@@ -14,7 +14,7 @@ from typing import cast
 
 from huiying.domain.policy import Policy, WorkdayStep
 from huiying.domain.rules import Obligation
-from huiying.domain.sentences import said, term
+from huiying.domain.sentences import Sentence, said, term
 from huiying.domain.workdays import SHANGHAI, WorkCalendar, due_text, end_of_day
 
 _DAY = timedelta(days=1)
@@ -132,8 +132,10 @@ def _due(
     )
 
 
-def _with_note(obligation: Obligation, sentence: str) -> str:
-    return sentence + str(obligation.parsed.get("note", ""))
+def _with_note(obligation: Obligation, sentence: str) -> Sentence:
+    """Our sentence, and after it what the pack itself says."""
+    note = str(obligation.parsed.get("note", ""))
+    return said("%(note)s%(more)s", note=term(sentence), more=note) if note else term(sentence)
 
 
 def _finish(due: ObligationDue, calendar: WorkCalendar) -> ObligationDue:

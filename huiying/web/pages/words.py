@@ -52,7 +52,7 @@ def speaking(language: str) -> Say:
 #: Fewer fixed characters than this could be any text.
 _SAYING = 4
 #: Values of a template that are words or sentences of ours; every other value may be what a person typed.
-_OURS = frozenset({"clock", "finding", "message", "reason", "role", "why"})
+_OURS = frozenset({"clock", "command", "finding", "message", "reason", "role", "why"})
 _HOLDER = re.compile(r"%\((\w+)\)s")
 
 
