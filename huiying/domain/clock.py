@@ -515,7 +515,7 @@ def _apply_ending(clock: Clock, facts: Facts) -> Clock:
             clock,
             state=ClockState.MERGED,
             ended_at=facts.merged_at,
-            ended_reason=f"已并入{facts.merged_into}",
+            ended_reason=said("已并入%(no)s", no=facts.merged_into),
             was_breached=breached,
         )
     if facts.ending is None or facts.ending.what == "closed":

@@ -85,7 +85,7 @@ def _write_all(store: Store, folder: Path, since: int, progress: Progress | None
         start = read_place(tx.conn, since)
         if start is None:
             raise InvalidInput(
-                "since", said("审计记录中没有第 %(since)s 条,现有 %(seq)s 条。", since=since, seq=head.seq)
+                "since", said("审计记录中没有第 %(since)s 条,现有 %(count)s 条。", since=since, count=head.seq)
             )
         entries = count_entries(tx.conn, start.seq)
         made = Anchor(head.seq, head.hash, tx.now)

@@ -160,7 +160,7 @@ def _times(tx: Tx, shot: Snapshot) -> list[dict[str, Any]]:
         for row in rows
     ]
     registered = {
-        "kind": "registered_at", "zh": TimeKind.REGISTERED.zh, "value": shown(shot.facts.registered_at), "source": "系统",
+        "kind": "registered_at", "zh": TimeKind.REGISTERED.zh, "value": shown(shot.facts.registered_at), "source": said("系统"),
         "precision": "second", "estimated": False, "recorded_at": shown(shot.facts.registered_at),
         "recorded_by": shot.row.registered_by, "approved_by": None, "reason": "", "superseded": False,
     }  # fmt: skip

@@ -50,7 +50,9 @@ def speaking(language: str) -> Say:
 
 
 #: Fewer fixed characters than this could be any text.
-_SAYING = 4
+_SAYING = 3
+#: Our sentences are shorter; what another system answered may be long, and is not worth the search.
+_LONGEST = 500
 #: Values of a template that are words or sentences of ours; every other value may be what a person typed.
 _OURS = frozenset({"clock", "command", "finding", "message", "reason", "role", "why"})
 _HOLDER = re.compile(r"%\((\w+)\)s")
@@ -59,7 +61,7 @@ _HOLDER = re.compile(r"%\((\w+)\)s")
 def _recalled(text: str, say: Say) -> str:
     """A recorded sentence in the reader's language: the fixed one, or the one whose template it fits best."""
     fixed = say(text)
-    if fixed != text:
+    if fixed != text or len(text) > _LONGEST:
         return fixed
     for shape, template in _shapes(CATALOGUE.stat().st_mtime_ns):
         found = shape.fullmatch(text)
