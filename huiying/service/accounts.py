@@ -11,6 +11,7 @@ from huiying.domain import passwords
 from huiying.domain.access import Permission
 from huiying.domain.errors import Conflict, InvalidInput, NotAuthenticated, NotFound, Refused
 from huiying.domain.resets import Factor
+from huiying.domain.sentences import said
 from huiying.domain.signing import Stage
 from huiying.domain.text import line
 from huiying.service import device_marks, first_run, lockout, resets, second_factor, session_rows, sessions, tokens
@@ -26,7 +27,7 @@ from huiying.store import tables as t
 from huiying.store.db import Tx
 
 _WRONG_OLD = "现用密码不正确,密码未改动。连续输错 5 次将锁定账号 15 分钟。"
-_USED_BEFORE = f"新密码不能与最近 {passwords.REMEMBERED} 次用过的密码相同。密码未改动。"
+_USED_BEFORE = said("新密码不能与最近 %(count)s 次用过的密码相同。密码未改动。", count=passwords.REMEMBERED)
 _STALE_ONE_TIME = "登录所用的一次性密码已失效(过期、已使用或已重新发放),密码未改动。请向管理员领取新的一次性密码。"
 
 
@@ -56,7 +57,7 @@ def change_password(
             return _set_password(services, tx, present, history, digest)
         door = Door(row.person_id, row.person_id, client or row.client)
         locked = sessions.note_wrong(tx, row.browser_id, door, "old_password")
-    raise locked.refusal() if locked else NotAuthenticated(_WRONG_OLD, locked=False)
+    raise locked or NotAuthenticated(_WRONG_OLD, locked=False)
 
 
 def _set_password(services: Services, tx: Tx, row: Any, history: list[str], digest: str) -> tuple[str, Session]:
@@ -212,5 +213,5 @@ def _managed(tx: Tx, actor: Actor, person_id: str) -> None:
     wanted = sa.select(t.person.c.unit_id).where(t.person.c.id == person_id, t.person.c.active)
     row = tx.one(wanted.with_for_update(key_share=True))
     if row is None:
-        raise NotFound(f"没有编号为「{person_id[:64]}」的在用人员。")
+        raise NotFound(said("没有编号为「%(person_id)s」的在用人员。", person_id=person_id[:64]))
     require_reach(tx, actor, person_id, row.unit_id)

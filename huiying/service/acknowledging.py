@@ -12,6 +12,7 @@ import sqlalchemy as sa
 from huiying.domain.errors import NotFound, Refused
 from huiying.domain.freetext import NOTE_LIMIT, checked
 from huiying.domain.kinds import EVERY_STEP, ClockState, EventKind
+from huiying.domain.sentences import said
 from huiying.service.actor import Actor
 from huiying.service.changes import REQUEST_STEP, in_scope, locked
 from huiying.service.requests import AckRequest
@@ -108,7 +109,7 @@ def acknowledge_clocks(services: Services, actor: Actor, clock_ids: Iterable[int
 def _named(tx: Tx, row: Any, request: AckRequest) -> _Target:
     clock = repo.clock_rows(tx, row.id, row.cycle).get(request.clock_key)
     if clock is None:
-        raise NotFound(f"事项 {row.no} 没有时钟「{request.clock_key}」。")
+        raise NotFound(said("事项 %(no)s 没有时钟「%(key)s」。", no=row.no, key=request.clock_key))
     return _Target(row.id, clock.id, request.step_id or EVERY_STEP, _ACK_SECONDS)
 
 

@@ -23,6 +23,7 @@ from huiying.domain.kinds import (
     Role,
 )
 from huiying.domain.plan import summary_action
+from huiying.domain.sentences import listed, said, term
 from huiying.service.actor import EVERYWHERE, Actor
 from huiying.service.clockwork import Snapshot, refresh, snapshot
 from huiying.service.deciders import deciders
@@ -140,8 +141,11 @@ def _refuse_for_now(
         row = locked(tx, actor, no)
         request_id = keep_request(tx, row, name, payload, actor.id, reasons)
     raise NeedsSecondPerson(
-        f"此项变更须由另一人复核:{';'.join(reasons)}。已保存为待复核申请 {request_id},请另一人用本人账号确认;"
-        "确认前一切时限照原样计算。",
+        said(
+            "此项变更须由另一人复核:%(reasons)s。已保存为待复核申请 %(request_id)s,请另一人用本人账号确认;确认前一切时限照原样计算。",
+            reasons=listed(map(term, reasons), ";"),
+            request_id=request_id,
+        ),
         request_id=request_id,
         reasons=reasons,
     )
@@ -190,9 +194,9 @@ def locked(tx: Tx, actor: Actor, no: str, *, lead_only: bool = False) -> Any:
     """The incident's row, locked; co-organisers may act on it, but what decides about it is for the lead's own line."""
     row = repo.find_incident(tx, no, for_update=True)
     if row is None or not in_scope(tx, actor, [row.unit_id, *row.co_units]):
-        raise NotFound(f"没有编号为 {no} 的事项。")
+        raise NotFound(said("没有编号为 %(no)s 的事项。", no=no))
     if lead_only and not in_scope(tx, actor, [row.unit_id]):
-        raise Forbidden(f"事项 {no} 由其他单位主办,此项变更须由主办单位或其上级办理。未作任何改动。")
+        raise Forbidden(said("事项 %(no)s 由其他单位主办,此项变更须由主办单位或其上级办理。未作任何改动。", no=no))
     return row
 
 
@@ -212,9 +216,13 @@ def _perform(
     function(change, payload)
     facts = change.before.facts
     if facts.merged_at is not None and name != "unmerge":
-        raise Refused(f"事项 {no} 已并入 {facts.merged_into},请在主件上操作。未作任何改动。")
+        raise Refused(said("事项 %(no)s 已并入 %(into)s,请在主件上操作。未作任何改动。", no=no, into=facts.merged_into))
     if facts.ending is not None and not change.allow_ended:
-        raise Refused(f"事项 {no} 已结束({facts.ending.reason}),如需继续处置请先重开。未作任何改动。")
+        raise Refused(
+            said(
+                "事项 %(no)s 已结束(%(reason)s),如需继续处置请先重开。未作任何改动。", no=no, reason=facts.ending.reason
+            )
+        )
     row = change.row
     repo.append_history(tx, row.id, row.cycle, change.entries, actor_id, approver_id)
     after = refresh(tx, row, **change.columns)
@@ -417,10 +425,14 @@ def _is_news(moved: Moved) -> bool:
 def pending_request(tx: Tx, request_id: int) -> Any:
     request = tx.one(sa.select(t.change_request).where(t.change_request.c.id == request_id).with_for_update())
     if request is None:
-        raise NotFound(f"没有编号为 {request_id} 的待复核申请。")
+        raise NotFound(said("没有编号为 %(request_id)s 的待复核申请。", request_id=request_id))
     if request.state != "pending":
         raise Refused(
-            f"申请 {request_id} 已经办理({REQUEST_STATE_ZH.get(request.state, request.state)}),未作任何改动。"
+            said(
+                "申请 %(request_id)s 已经办理(%(state)s),未作任何改动。",
+                request_id=request_id,
+                state=term(REQUEST_STATE_ZH.get(request.state, request.state)),
+            )
         )
     return request
 
@@ -431,7 +443,11 @@ def _incident_of(tx: Tx, request: Any) -> Any:
     assert row is not None
     if row.cycle > 1 and request.requested_at < repo.history_of(tx, row.id, row.cycle)[0].recorded_at:
         raise Refused(
-            f"申请 {request.id} 是事项 {row.no} 重开以前提出的,不能用于重开后的这一轮;请不予同意,需要时重新申请。未作任何改动。"
+            said(
+                "申请 %(request_id)s 是事项 %(no)s 重开以前提出的,不能用于重开后的这一轮;请不予同意,需要时重新申请。未作任何改动。",
+                request_id=request.id,
+                no=row.no,
+            )
         )
     return row
 

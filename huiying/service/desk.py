@@ -16,6 +16,7 @@ from huiying.domain.access import Permission
 from huiying.domain.errors import NotFound
 from huiying.domain.kinds import ClockState, EventKind, Role, Severity
 from huiying.domain.remaining import HOUR, WITHIN_4_HOURS, Urgency, urgency
+from huiying.domain.sentences import said
 from huiying.service.actor import Actor
 from huiying.service.queries import Say, clock_zh, fact_zh, on_duty, step_of
 from huiying.service.scope import concerned, visible_units
@@ -388,7 +389,7 @@ def panel(services: Services, actor: Actor, no: str, say: Say = str) -> Panel:
     with services.store.reading() as tx:
         row = tx.one(sa.select(t.incident).where(t.incident.c.no == no, concerned(tx, actor)))
         if row is None:
-            raise NotFound(f"没有编号为 {no} 的事项,或不在您的查看范围内。")
+            raise NotFound(said("没有编号为 %(no)s 的事项,或不在您的查看范围内。", no=no))
         clocks = tx.all(
             sa.select(t.clock)
             .where(t.clock.c.incident_id == row.id, t.clock.c.cycle == row.cycle, t.clock.c.binding)
@@ -454,7 +455,7 @@ def news(services: Services, actor: Actor, no: str, seen: int, say: Say = str) -
     with services.store.reading() as tx:
         row = tx.one(sa.select(t.incident.c.id).where(t.incident.c.no == no, concerned(tx, actor)))
         if row is None:
-            raise NotFound(f"没有编号为 {no} 的事项,或不在您的查看范围内。")
+            raise NotFound(said("没有编号为 %(no)s 的事项,或不在您的查看范围内。", no=no))
         history = t.history.c
         later = _facts().where(history.incident_id == row.id, history.id > seen).limit(_LOG_LINES)
         return _newest(_told(tx, tx.all(later), [], say), _LOG_LINES)

@@ -16,8 +16,9 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from huiying.domain.errors import NotAuthenticated
 from huiying.service import lockout
-from huiying.service.lockout import Door, Shut
+from huiying.service.lockout import Door
 from huiying.store import tables as t
 from huiying.store.db import Tx
 
@@ -46,7 +47,7 @@ def find(tx: Tx, browser_id: str, person_id: str) -> Any | None:
     return tx.one(sa.select(t.device_mark).where(_is(browser_id, person_id), _M.expires_at > tx.now).with_for_update())
 
 
-def fail(tx: Tx, mark: Any, door: Door, what: str) -> Shut | None:
+def fail(tx: Tx, mark: Any, door: Door, what: str) -> NotAuthenticated | None:
     """Count a wrong answer on a mark; gives the lock that falls with the last one allowed."""
     lockout.count_client(tx, door.client)
     subject, failures = f"person:{mark.person_id}", mark.failures + 1

@@ -13,6 +13,7 @@ from huiying.domain.clock import Clock
 from huiying.domain.errors import HuiyingError, NotFound
 from huiying.domain.kinds import ActionState, ClockState, DeliveryState, EventKind
 from huiying.domain.lanes import Happened, Tick
+from huiying.domain.sentences import said, value_told
 from huiying.domain.similarity import Candidate, Likeness, alike
 from huiying.service import queries
 from huiying.service.actor import Actor
@@ -124,7 +125,7 @@ def case(services: Services, actor: Actor, no: str, say: Callable[[str], str] = 
     return {
         "view": view,
         "now": told["now"],
-        "items": [{**item, "by_name": who(item["by"], names)} for item in told["items"]],
+        "items": [{**item, "by_name": value_told(who(item["by"], names), say)} for item in told["items"]],
         "ticks": ticks,
         "names": names,
         "units": units,
@@ -154,7 +155,7 @@ def who(author: str | None, names: dict[str, str]) -> str:
         return names.get(kind, kind)
     if kind == "person":
         return names.get(name, name)
-    return f"本机命令行({name})" if kind == "local" else "系统"
+    return said("本机命令行(%(name)s)", name=name) if kind == "local" else said("系统")
 
 
 def _merge_targets(tx: Tx, actor: Actor, row: Any) -> list[dict[str, str]]:
@@ -302,5 +303,5 @@ def incident_of_request(services: Services, actor: Actor, request_id: int) -> st
     with services.store.reading() as tx:
         row, seen = tx.one(statement), visible_units(tx, actor)
     if row is None or (seen is not None and row.unit_id not in seen):
-        raise NotFound(f"没有编号为 {request_id} 的待复核申请。")
+        raise NotFound(said("没有编号为 %(request_id)s 的待复核申请。", request_id=request_id))
     return str(row.no)

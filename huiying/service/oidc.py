@@ -22,6 +22,7 @@ from config.sealed import CannotOpen
 from config.secrets import UnresolvedSecret, resolve
 from config.settings import secure_address
 from huiying.domain.errors import NotAuthenticated, NotFound, Refused, Unavailable
+from huiying.domain.sentences import said, sentence_in, term
 from huiying.service import device_marks, lockout, sessions
 from huiying.service.services import Services
 from huiying.service.session_rows import Session
@@ -99,7 +100,7 @@ def sign_in_as(services: Services, subject: str, client: str, agent: str, mark: 
         if shut is None:
             lockout.note_failure(tx, lockout.client_key(client), lockout.CLIENT_FAILURES)
             tx.audit("session.refused", f"client:{client}"[:120], {"what": "oidc", "client": client[:64]})
-    raise shut.refusal() if shut is not None else NotAuthenticated(UNKNOWN, locked=False)
+    raise shut or NotAuthenticated(UNKNOWN, locked=False)
 
 
 # -- the provider ------------------------------------------------------------------------------------------------------
@@ -141,7 +142,7 @@ def _client(services: Services, redirect_uri: str) -> Any:
     try:
         secret = resolve(settings.oidc_client_secret, services.sealer.open).reveal()
     except (UnresolvedSecret, CannotOpen) as error:
-        raise Refused(f"统一身份登录的客户端密钥无法读取:{error}") from None
+        raise Refused(said("统一身份登录的客户端密钥无法读取:%(error)s", error=term(sentence_in(error)))) from None
     return OAuth2Session(
         settings.oidc_client_id,
         secret,

@@ -12,9 +12,10 @@ import sqlalchemy as sa
 from config.document import Finding
 from config.policy_loader import POLICIES_DIRECTORY, lint_together, load_policies, parse_policy
 from huiying.domain.access import Permission
-from huiying.domain.duration import words_left
+from huiying.domain.duration import words_for, words_left
 from huiying.domain.errors import BadRulePack, NotFound, Refused
 from huiying.domain.policy import INTERNAL, OTHER, TASK, WORKDAYS, Policy, Step, policy_to_dict
+from huiying.domain.sentences import listed, said, term
 from huiying.service.actor import Actor
 from huiying.service.rulebook import current_packs, current_policies
 from huiying.service.services import Services
@@ -52,7 +53,7 @@ def _find(tx: Tx, policy_id: str) -> Policy:
     for policy in current_policies(tx):
         if policy.id == policy_id:
             return policy
-    raise NotFound(f"没有名为「{policy_id[:80]}」的升级提醒方案。")
+    raise NotFound(said("没有名为「%(policy_id)s」的升级提醒方案。", policy_id=policy_id[:80]))
 
 
 def _rule_names(tx: Tx) -> dict[str, str]:
@@ -76,7 +77,7 @@ def _step_view(step: Step) -> dict[str, Any]:
         "id": step.id,
         "when": _moment(step),
         "to": [role.value for role in step.to],
-        "to_zh": "、".join(role.zh for role in step.to),
+        "to_zh": listed(step.to),
         "audience": [audience.value for audience in step.audience],
         "band_zh": step.band.zh,
         "only_unacknowledged": step.when == "unacknowledged",
@@ -88,23 +89,23 @@ def _moment(step: Step) -> str:
     """When a step falls due, in words."""
     value = step.value
     if step.trigger == "start" or value is None:
-        return "登记时"
+        return said("登记时")
     if step.trigger == "share":
-        return f"时限过去 {float(value):.0%}" if isinstance(value, int | float) else ""
+        return said("时限过去 %(share)s", share=f"{float(value):.0%}") if isinstance(value, int | float) else ""
     if isinstance(value, int | float):
         return ""
     if step.trigger == "left":
         return words_left(int(value.total_seconds()))
-    span = words_left(int(value.total_seconds())).removeprefix("剩余 ")
+    span = words_for(int(value.total_seconds()))
     if step.trigger == "after":
-        return f"起算后 {span}"
-    return f"超时后 {span}" if value else "超时时"
+        return said("起算后 %(span)s", span=span)
+    return said("超时后 %(span)s", span=span) if value else said("超时时")
 
 
 def _after_breach(policy: Policy) -> str:
-    daily = "、".join(f"{at:%H:%M}" for at in policy.after_breach_daily_at)
-    hourly = f"每小时一次,共 {policy.after_breach_hourly} 次" if policy.after_breach_hourly else ""
-    return ";".join(part for part in (hourly, f"此后每日 {daily}" if daily else "") if part)
+    daily = listed(f"{at:%H:%M}" for at in policy.after_breach_daily_at)
+    hourly = said("每小时一次,共 %(count)s 次", count=policy.after_breach_hourly) if policy.after_breach_hourly else ""
+    return listed([part for part in (hourly, said("此后每日 %(times)s", times=daily) if daily else "") if part], ";")
 
 
 def import_policy(services: Services, actor: Actor, data: bytes, name: str) -> dict[str, Any]:
@@ -112,14 +113,14 @@ def import_policy(services: Services, actor: Actor, data: bytes, name: str) -> d
     actor.require(Permission.RULES)
     policy, findings = parse_policy(name, data)
     if policy is None:
-        raise BadRulePack(_refused(findings), findings=[str(finding) for finding in findings])
+        raise BadRulePack(_refused(findings), findings=[finding.sentence for finding in findings])
     with services.store.transaction(actor.id) as tx:
         others = [other for other in current_policies(tx) if other.id != policy.id]
         _refuse_clash(policy, others)
         warnings = lint_together([*others, policy], current_packs(tx))
         unserved = [sentence for sentence in warnings if "没有适用" in sentence]
         if unserved:
-            raise Refused(f"采用后将有时钟没有提醒方案,未采用:{unserved[0]}")
+            raise Refused(said("采用后将有时钟没有提醒方案,未采用:%(finding)s", finding=term(unserved[0])))
         _make_current(tx, policy)
         _keep_own(tx, {**own_policies(tx), policy.id: policy.hash})
         tx.audit("policy.imported", f"policy:{policy.id}", {"id": policy.id, "hash": policy.hash})
@@ -127,7 +128,11 @@ def import_policy(services: Services, actor: Actor, data: bytes, name: str) -> d
 
 
 def _refused(findings: tuple[Finding, ...]) -> str:
-    return f"督办方案未被采用,共 {len(findings)} 处问题:{findings[0] if findings else ''}"
+    return said(
+        "督办方案未被采用,共 %(count)s 处问题:%(finding)s",
+        count=len(findings),
+        finding=findings[0].sentence if findings else "",
+    )
 
 
 def _refuse_clash(policy: Policy, others: list[Policy]) -> None:
@@ -135,7 +140,11 @@ def _refuse_clash(policy: Policy, others: list[Policy]) -> None:
         shared = sorted(set(policy.applies) & set(other.applies))
         if shared:
             raise Refused(
-                f"同一规则只能有一个方案:{'、'.join(shared)} 已由 {other.id} 负责,未采用。如要替换,请沿用编号 {other.id}。"
+                said(
+                    "同一规则只能有一个方案:%(rules)s 已由 %(other)s 负责,未采用。如要替换,请沿用编号 %(other)s。",
+                    rules=listed(shared),
+                    other=other.id,
+                )
             )
 
 
@@ -146,7 +155,7 @@ def reset_policy(services: Services, actor: Actor, policy_id: str) -> dict[str, 
     with services.store.transaction(actor.id) as tx:
         own = own_policies(tx)
         if policy_id not in own:
-            raise Refused(f"「{policy_id[:80]}」不是本单位自备的方案,未作改动。")
+            raise Refused(said("「%(policy_id)s」不是本单位自备的方案,未作改动。", policy_id=policy_id[:80]))
         if policy_id in shipped:
             _make_current(tx, shipped[policy_id])
         else:

@@ -18,6 +18,7 @@ from huiying.domain.access import GRANTS, Permission
 from huiying.domain.errors import Forbidden
 from huiying.domain.plan import SHANGHAI
 from huiying.domain.resets import APART_FOR, Factor, Reset, is_barred
+from huiying.domain.sentences import listed, said
 from huiying.service.actor import Actor
 from huiying.service.scope import covers, parents
 from huiying.store import tables as t
@@ -136,9 +137,9 @@ def _others(tx: Tx, person_id: str, barred: Callable[[str], bool]) -> str:
         for key, (name, units) in held.items()
         if _reaches(key, units, tree, reached) and not barred(f"{_PERSON}{key}")
     ]
-    return (
-        f"可以办理的管理员:{'、'.join(names)}。" if names else "目前没有其他管理员可以办理,请在服务器本机用命令行办理。"
-    )
+    if not names:
+        return "目前没有其他管理员可以办理,请在服务器本机用命令行办理。"
+    return said("可以办理的管理员:%(names)s。", names=listed(names))
 
 
 def _reaches(key: str, units: Iterable[str], tree: dict[str, str | None], wanted: Iterable[str]) -> bool:

@@ -8,6 +8,7 @@ import sqlalchemy as sa
 
 from huiying.domain.errors import Forbidden, NotFound
 from huiying.domain.roster import unit_chain
+from huiying.domain.sentences import said
 from huiying.service.actor import Actor
 from huiying.store import tables as t
 from huiying.store.db import Tx
@@ -27,7 +28,7 @@ def require_unit(tx: Tx, actor: Actor, unit_id: str) -> None:
     """The unit exists and the actor may act for it."""
     tree = parents(tx)
     if unit_id not in tree:
-        raise NotFound(f"没有编号为「{unit_id}」的单位。", unit=unit_id)
+        raise NotFound(said("没有编号为「%(unit_id)s」的单位。", unit_id=unit_id), unit=unit_id)
     if not covers(actor, tree, unit_id):
         raise Forbidden("该单位不在您的权限范围内,操作未执行。如需办理,请联系管理员。", unit=unit_id)
 

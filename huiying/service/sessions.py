@@ -19,7 +19,7 @@ from huiying.service import device_marks, lockout, resets, session_rows, tokens
 from huiying.service import second_factor as factor
 from huiying.service.actor import Actor
 from huiying.service.hashing import matches
-from huiying.service.lockout import Door, Shut
+from huiying.service.lockout import Door
 from huiying.service.scope import covers, parents
 from huiying.service.services import Services
 from huiying.service.session_rows import Session
@@ -65,7 +65,7 @@ def sign_in(
         crowd = lockout.crowd(tx, client)
         known = _known(tx, typed)
     if crowd is not None:
-        raise crowd.refusal()
+        raise crowd
     by_password, by_one_time = _check(password, known)
     with services.store.transaction(f"person:{known.person_id}" if known.person_id else _DOOR) as tx:
         # What was checked must still be so: a password may have been changed or used up in the meantime.
@@ -75,15 +75,15 @@ def sign_in(
             one_time_id = None if by_password else known.one_time_id
             return start(services, tx, known.person_id, client, agent, one_time_id, browser=browser)
         locked = note_wrong(tx, browser, Door(typed, known.person_id, client), "password")
-    raise locked.refusal() if locked else NotAuthenticated(REFUSED, locked=False)
+    raise locked or NotAuthenticated(REFUSED, locked=False)
 
 
-def closed(tx: Tx, browser: str, name: str) -> Shut | None:
+def closed(tx: Tx, browser: str, name: str) -> NotAuthenticated | None:
     """The lock of the name's door, which does not stand before a browser that this person is known in."""
     return None if device_marks.find(tx, browser, name) is not None else lockout.shut(tx, name)
 
 
-def note_wrong(tx: Tx, browser: str, door: Door, what: str) -> Shut | None:
+def note_wrong(tx: Tx, browser: str, door: Door, what: str) -> NotAuthenticated | None:
     """Count a wrong answer where it belongs: on the person's mark in this browser, else at the name's door."""
     mark = device_marks.find(tx, browser, door.person_id)
     return lockout.fail(tx, door, what) if mark is None else device_marks.fail(tx, mark, door, what)
@@ -196,7 +196,7 @@ def second_factor(services: Services, secret: str, code: str, client: str = "") 
         locked = note_wrong(
             tx, row.browser_id, Door(row.person_id, row.person_id, client or row.client), "second_factor"
         )
-    raise locked.refusal() if locked else NotAuthenticated(REFUSED_CODE, locked=False)
+    raise locked or NotAuthenticated(REFUSED_CODE, locked=False)
 
 
 def needed(services: Services, tx: Tx, secret: str, *stages: Stage, lock: bool = True) -> tuple[Any, Session]:
@@ -275,7 +275,7 @@ def unlock(services: Services, secret: str, password: str, client: str = "") -> 
             tx.audit("session.unlocked", f"person:{row.person_id}", {"session": row.id, "client": client[:64]})
             return turned, session_rows.view(services, tx, session_rows.find_by_id(tx, row.id))
         locked = lockout.fail(tx, door, "unlock")
-    raise locked.refusal() if locked else NotAuthenticated(REFUSED_UNLOCK, locked=False)
+    raise locked or NotAuthenticated(REFUSED_UNLOCK, locked=False)
 
 
 def wall_session(services: Services, token: str, client: str = "", agent: str = "") -> tuple[str, Session]:

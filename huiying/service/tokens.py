@@ -21,6 +21,7 @@ import sqlalchemy as sa
 from huiying.domain.access import AccessRole, Permission, permissions_of
 from huiying.domain.errors import Forbidden, InvalidInput, NotAuthenticated, NotFound
 from huiying.domain.resets import Factor
+from huiying.domain.sentences import listed, said
 from huiying.domain.text import line
 from huiying.service import resets, second_factor
 from huiying.service.actor import Actor
@@ -75,7 +76,7 @@ def issue_password(services: Services, actor: Actor, person_id: str) -> dict[str
         wanted = sa.select(t.person).where(t.person.c.id == person_id, t.person.c.active)
         person = tx.one(wanted.with_for_update(key_share=True))
         if person is None:
-            raise NotFound(f"没有编号为「{person_id}」的在用人员。")
+            raise NotFound(said("没有编号为「%(person_id)s」的在用人员。", person_id=person_id))
         require_reach(tx, actor, person_id, person.unit_id)
         resets.require_apart(tx, actor, person_id, Factor.PASSWORD)
         expires_at = keep_password(tx, person_id, digest)
@@ -200,7 +201,7 @@ def create_token(
         raise Forbidden(NO_OFFSPRING)
     excess = set(wanted) - set(actor.permissions) - {ISSUE}
     if excess:
-        raise Forbidden(f"令牌的范围不能超出您现有的权限:{'、'.join(sorted(excess))}。")
+        raise Forbidden(said("令牌的范围不能超出您现有的权限:%(scopes)s。", scopes=listed(sorted(excess))))
     narrowed = wanted or sorted(actor.permissions)
     if not narrowed:  # no scope at all would stand for everything the person may do some day
         raise Forbidden("您目前没有任何权限,没有可以办理的令牌。")
@@ -227,13 +228,13 @@ def _scopes(scopes: Collection[str]) -> list[str]:
     """Permissions by name; none given stands for everything the person may do."""
     unknown = sorted(set(scopes) - {permission.value for permission in Permission} - {ISSUE})
     if unknown:
-        raise InvalidInput("scopes", f"没有这样的范围:{'、'.join(unknown)[:200]}。")
+        raise InvalidInput("scopes", said("没有这样的范围:%(scopes)s。", scopes="、".join(unknown)[:200]))
     return sorted(set(scopes))
 
 
 def _days(days: int) -> timedelta:
     if not 1 <= days <= LONGEST_DAYS:
-        raise InvalidInput("days", f"有效期为 1 至 {LONGEST_DAYS} 天。")
+        raise InvalidInput("days", said("有效期为 1 至 %(most)s 天。", most=LONGEST_DAYS))
     return timedelta(days=days)
 
 
@@ -297,7 +298,7 @@ def revoke_token(services: Services, actor: Actor, token_id: str) -> dict[str, A
     with services.store.transaction(actor.id) as tx:
         row = tx.one(_with_unit().where(t.token.c.id == token_id))
         if row is None or not _may_end(tx, actor, row):
-            raise NotFound(f"没有编号为「{token_id[:40]}」的令牌,或不归您管理。")
+            raise NotFound(said("没有编号为「%(token_id)s」的令牌,或不归您管理。", token_id=token_id[:40]))
         if row.revoked_at is None:
             tx.run(t.token.update().where(t.token.c.id == token_id).values(revoked_at=tx.now))
             tx.audit("token.revoked", f"person:{row.person_id}", {"token": token_id})

@@ -15,6 +15,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Engine
 
 from huiying.domain.errors import Refused
+from huiying.domain.sentences import said
 from huiying.store.tables import SCHEMA_VERSION
 
 _MIGRATIONS = Path(__file__).parent / "migrations"
@@ -81,8 +82,11 @@ def check_version(engine: Engine) -> None:
     _refuse_newer(found)
     if found < SCHEMA_VERSION:
         raise Refused(
-            f"数据库结构版本为 {found},本程序需要版本 {SCHEMA_VERSION}:请先启动一次本程序(huiying serve),"
-            "启动时会自动备份并升级。数据未作任何改动。",
+            said(
+                "数据库结构版本为 %(found)s,本程序需要版本 %(wanted)s:请先启动一次本程序(huiying serve),启动时会自动备份并升级。数据未作任何改动。",
+                found=found,
+                wanted=SCHEMA_VERSION,
+            ),
             found=found,
             needed=SCHEMA_VERSION,
         )
@@ -91,7 +95,11 @@ def check_version(engine: Engine) -> None:
 def _refuse_newer(found: int) -> None:
     if found > SCHEMA_VERSION:
         raise Refused(
-            f"数据库结构版本为 {found},比本程序所知的版本 {SCHEMA_VERSION} 新:请改用新版程序。数据未作任何改动。",
+            said(
+                "数据库结构版本为 %(found)s,比本程序所知的版本 %(wanted)s 新:请改用新版程序。数据未作任何改动。",
+                found=found,
+                wanted=SCHEMA_VERSION,
+            ),
             found=found,
             needed=SCHEMA_VERSION,
         )

@@ -14,6 +14,7 @@ from fastapi.security import HTTPAuthorizationCredentials
 from starlette.exceptions import HTTPException
 
 from huiying.domain.errors import HuiyingError, InvalidInput, NotAuthenticated
+from huiying.domain.sentences import listed, said
 from huiying.web.callers import bearer_of, caller
 
 MEDIA_TYPE = "application/problem+json"
@@ -159,15 +160,19 @@ def _sentence(item: Mapping[str, Any]) -> str:
         return clean(str(context.get("error", "填写内容不正确。")))
     if kind in {"enum", "literal_error"}:
         known = _QUOTED.findall(clean(str(context.get("expected", ""))))
-        return f"不在允许的取值中,可用:{'、'.join(known)}。"
+        return said("不在允许的取值中,可用:%(words)s。", words=listed(known))
     if kind in {"string_too_long", "too_long"}:
-        return f"最多 {context.get('max_length', '')} {'字' if kind == 'string_too_long' else '项'}。"
+        return (
+            said("最多 %(most)s 字。", most=context.get("max_length", ""))
+            if kind == "string_too_long"
+            else said("最多 %(most)s 项。", most=context.get("max_length", ""))
+        )
     if kind in {"string_too_short", "too_short"}:
         return "不能为空。"
     if kind in {"greater_than_equal", "greater_than"}:
-        return f"不能小于 {context.get('ge', context.get('gt'))}。"
+        return said("不能小于 %(least)s。", least=context.get("ge", context.get("gt")))
     if kind in {"less_than_equal", "less_than"}:
-        return f"不能大于 {context.get('le', context.get('lt'))}。"
+        return said("不能大于 %(most)s。", most=context.get("le", context.get("lt")))
     if kind == "string_pattern_mismatch":
         return "格式不正确。"
     return _SENTENCES.get(kind, "格式不正确。")

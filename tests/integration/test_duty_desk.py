@@ -127,6 +127,8 @@ def test_the_navigation_counts_what_waits_for_this_person(house: House, zhang: S
 
     boss = take_seat(house.services, zhang.client, "wang")
     number = incident(house, 1)
+    for seat in (zhang, boss):
+        seat.post("/inbox/read")
     assert waiting(zhang) == waiting(boss) == {}
     with house.services.store.transaction("test") as tx:
         request = {

@@ -1,12 +1,13 @@
 """Whether English is complete: ``python -m tests.tools.i18n_check`` (``--missing`` lists what is to be translated).
 
-Texts are taken from the templates, from ``_(...)`` in the page modules and from every word of the domain that a page
-translates by its Chinese reading. Nothing may be untranslated, fuzzy or left over, and placeholders must agree.
+Texts are taken from the templates, from ``_(...)`` in the page modules, from every word of the domain that a page
+translates by its Chinese reading, and from all that the sources say to whoever reads the desk (``i18n_sources``).
+Nothing may be untranslated, fuzzy or left over, placeholders must agree, and no sentence may be composed of parts that
+nobody can translate.
 """
 
 from __future__ import annotations
 
-import ast
 import importlib
 import inspect
 import re
@@ -18,17 +19,18 @@ from babel.messages.catalog import Catalog
 from babel.messages.extract import extract_from_dir
 from babel.messages.pofile import read_po
 
+from config.loader import load_packs
+from config.policy_loader import load_policies
 from huiying.domain.kinds import Word
 from huiying.service import desk, policies, queries
 from huiying.web.pages.words import CATALOGUE
+from tests.tools import i18n_sources
 
 WEB = Path(__file__).resolve().parents[2] / "huiying" / "web"
 #: Modules whose words the desk shows by ``_(word.zh)``.
 WORDS = ("access", "kinds", "remaining", "signing", "handover", "incident")
 _METHODS = [("pages/**.py", "python"), ("templates/**.html", "jinja2")]
 _OPTIONS = {"templates/**.html": {"trimmed": "true", "silent": "false"}}
-#: A sentence with fewer fixed characters than this could be anything.
-_SAYING = 8
 _HOLDER = re.compile(r"%\(\w+\)[sd]|%%|\{\w*\}")
 
 
@@ -41,7 +43,7 @@ def texts() -> dict[str, str]:
         for text in message if isinstance(message, tuple) else (message,):
             if text:
                 found.setdefault(text, f"{name}:{line}")
-    for text, place in _words():
+    for text, place in (*_words(), *i18n_sources.texts()):
         found.setdefault(text, place)
     return found
 
@@ -50,6 +52,7 @@ def _words() -> Iterator[tuple[str, str]]:
     yield from ((text, "huiying/service/queries.py:spoken") for text in queries.spoken())
     yield from ((text, "huiying/service/desk.py:messages") for text in desk.MESSAGES_ZH.values())
     yield from ((text, "huiying/service/policies.py:besides") for text in policies.BESIDES_ZH.values())
+    yield from _shipped()
     for name in WORDS:
         module = importlib.import_module(f"huiying.domain.{name}")
         for _, kind in inspect.getmembers(module, inspect.isclass):
@@ -59,26 +62,14 @@ def _words() -> Iterator[tuple[str, str]]:
                         yield word.zh, f"huiying/domain/{name}.py:{kind.__name__}"
 
 
-def literals() -> set[str]:
-    """Every text of the services and the domain: a refusal's whole sentence may be translated where it is shown."""
-    found = set()
-    for path in sorted([*WEB.parent.glob("service/*.py"), *WEB.parent.glob("domain/*.py"), *WEB.glob("**/*.py")]):
-        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
-            if isinstance(node, ast.Constant) and isinstance(node.value, str):
-                found.add(node.value)
-    return found
-
-
-def composed() -> list[re.Pattern[str]]:
-    """The f-strings of the services and the domain, with anything in place of their values."""
-    found = []
-    for path in sorted([*WEB.parent.glob("service/*.py"), *WEB.parent.glob("domain/*.py")]):
-        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
-            if isinstance(node, ast.JoinedStr):
-                parts = [str(part.value) if isinstance(part, ast.Constant) else None for part in node.values]
-                if sum(len(part or "") for part in parts) >= _SAYING:
-                    found.append(re.compile("".join(".+" if part is None else re.escape(part) for part in parts)))
-    return found
+def _shipped() -> Iterator[tuple[str, str]]:
+    """Names that come with the product: of clocks, with the internal ones that follow them, and of policies."""
+    for pack in load_packs().packs:
+        for clock in pack.clocks:
+            yield clock.name, f"{pack.id}:{clock.rule_id}"
+            if clock.limit is not None:
+                yield f"{clock.name}(内部行动)", f"{pack.id}:{clock.rule_id}"
+    yield from ((policy.name, f"config/policies:{policy.id}") for policy in load_policies().policies)
 
 
 def findings(catalogue: Catalog, wanted: dict[str, str]) -> Iterator[str]:
@@ -92,10 +83,7 @@ def findings(catalogue: Catalog, wanted: dict[str, str]) -> Iterator[str]:
             yield f"{place}: fuzzy: {text}"
         elif sorted(_HOLDER.findall(text)) != sorted(_HOLDER.findall(_string(message.string))):
             yield f"{place}: other placeholders than the original: {text}"
-    shapes = composed()
-    for text in sorted(have.keys() - wanted.keys() - literals()):
-        if any(shape.fullmatch(text) for shape in shapes):
-            continue
+    for text in sorted(have.keys() - wanted.keys()):
         yield f"{CATALOGUE.name}: nobody says this any more: {text}"
 
 
@@ -113,7 +101,7 @@ def main() -> int:
     with CATALOGUE.open("rb") as file:
         catalogue = read_po(file, locale="en", abort_invalid=True)
     wanted = texts()
-    found = list(findings(catalogue, wanted))
+    found = [*i18n_sources.findings(), *findings(catalogue, wanted)]
     if "--missing" in sys.argv:
         have = {_id(message) for message in catalogue if message.id}
         for text, place in sorted(wanted.items(), key=lambda item: item[1]):

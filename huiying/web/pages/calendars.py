@@ -35,7 +35,7 @@ def take_in(request: Request, services: House, session: Keeper, form: Typed) -> 
     """Look at a calendar file, or take it in; the due dates that move keep their old value beside the new one."""
     text, name, notice = form.values.get("calendar_text", ""), "", form.text("notice")
     try:
-        name, data = form.document("calendar", "粘贴的内容")
+        name, data = form.document("calendar", words_of(request)("粘贴的内容"))
         text = typed_text(data)
         looked = calendars.check_calendar(services, data, name, notice)
         if form.text("do") == "import" and looked["ok"]:
@@ -53,7 +53,7 @@ def _taken_in(request: Request, done: dict[str, Any]) -> Response:
     url = f"/rules/calendar?year={done['years'][0]}"
     if not done["changed"]:
         return back(request, url, say("与已有的日历相同,内容未变。"), "warn")
-    years = "、".join(map(str, done["changed"]))
+    years = say("、").join(map(str, done["changed"]))
     return back(request, url, f"{say('已导入日历')} {years} · {say('重算到期日')} {done['recomputed']}")
 
 

@@ -124,7 +124,7 @@ def _page(
         status,
         title=say(_TITLES.get(status, _REFUSED)),
         sentence=say(sentence),
-        fields=fields or [],
+        fields=[(field, say(message)) for field, message in fields or []],
         typed=shell.typed_by(request),
         trace=trace,
         number=status,

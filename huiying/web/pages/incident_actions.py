@@ -89,7 +89,7 @@ def _running(fields: Fields, view: dict[str, Any]) -> str:
     for clock in found[:6]:
         name, due = str(clock["name"]), datetime.fromisoformat(clock["due_at"])
         words.append(one.format(name=fields.say(name), due=f"{due:%m-%d %H:%M}"))
-    return fields.say("正在计时:{words}。").format(words="、".join(words))
+    return fields.say("正在计时:{words}。").format(words=fields.say("、").join(words))
 
 
 def _then(fields: Fields, view: dict[str, Any], said: str, **values: object) -> str:
@@ -117,7 +117,9 @@ def _release(services: Services, actor: Actor, no: str, fields: Fields) -> Done:
         confidentiality={"checked_by": checked_by} if checked_by else {},
     )
     view = incidents.record_release(services, actor, no, request, fields.text("key"))
-    return view, fields.say("已登记{kind}。{effect}。").format(kind=fields.say(kind.zh), effect=view.get("effect", ""))
+    return view, fields.say("已登记{kind}。{effect}。").format(
+        kind=fields.say(kind.zh), effect=fields.say(view.get("effect", ""))
+    )
 
 
 def _evidence(fields: Fields) -> None:

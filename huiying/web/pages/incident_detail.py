@@ -13,6 +13,7 @@ from huiying.domain.errors import Conflict, Forbidden, HuiyingError, InvalidInpu
 from huiying.domain.kinds import Attribution, ContentKind, GradeBasis, PublicationKind, Review, Severity
 from huiying.domain.lanes import Mark, Span, lay_out
 from huiying.domain.remaining import urgency
+from huiying.domain.sentences import value_told
 from huiying.service import desk, incident_desk, policies, queries
 from huiying.service.services import Services
 from huiying.web.callers import House
@@ -179,7 +180,7 @@ def _page(
         errors=errors or {},
         key=(fields.text("key") if fields else "") or secrets.token_hex(16),
         requests=requests,
-        who=lambda author: incident_desk.who(author, case["names"]),
+        who=lambda author: value_told(incident_desk.who(author, case["names"]), say),
         policies=policies.list_policies(services) if "replan" in may else [],
         words={
             "severities": list(Severity),

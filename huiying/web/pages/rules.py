@@ -48,7 +48,7 @@ def uploaded(request: Request, services: House, session: Keeper, form: Typed) ->
     """Check a pack, or take it in; of a bad one nothing is kept but the text in the form."""
     text, name, looked = form.values.get("pack_text", ""), "", None
     try:
-        name, data = form.document("pack", "粘贴的内容.yaml")
+        name, data = form.document("pack", words_of(request)("粘贴的内容.yaml"))
         text = typed_text(data)
         looked = pack_admin.check_pack(services, data, name)
         if form.text("do") == "import" and looked["ok"]:

@@ -22,6 +22,7 @@ from starlette.concurrency import run_in_threadpool
 
 from huiying.domain.errors import Forbidden
 from huiying.domain.remaining import human_left
+from huiying.domain.sentences import Sentence, value_told
 from huiying.service import desk as desk_views
 from huiying.service.sessions import Session
 from huiying.web.callers import House
@@ -29,7 +30,7 @@ from huiying.web.pages import shown_times
 from huiying.web.pages.assets import static
 from huiying.web.pages.navigation import entries_for
 from huiying.web.pages.policy import COOKIE, PUBLIC, Locked, SignInNeeded, Viewer, allow, find_session, policies_of
-from huiying.web.pages.words import LANGUAGES, language_of, translations, words_of
+from huiying.web.pages.words import LANGUAGES, language_of, speaking, translations, words_of
 
 __all__ = [
     "COOKIE",
@@ -133,7 +134,7 @@ def environment(language: str) -> Environment:
     )
 
     def gettext(text: str) -> str:
-        return translations(language).gettext(text) if text else ""
+        return speaking(language)(text)
 
     def ngettext(one: str, many: str, count: int) -> str:
         return translations(language).ngettext(one, many, count)
@@ -147,6 +148,7 @@ def environment(language: str) -> Environment:
         "clock_time": shown_times.clock_time,
         "epoch": shown_times.epoch,
         "left": lambda seconds: human_left(int(seconds), language),
+        "ours": lambda text: value_told(text, speaking(language)),
         "web_address": web_address,
     }
     return made
@@ -197,7 +199,8 @@ def back(request: Request, url: str, text: str = "", kind: str = "done") -> Resp
 
 def flash(request: Request, response: Response, text: str, kind: str = "done") -> None:
     """Show a text once, on the next page. ``kind``: done, warn or fault."""
-    body = json.dumps({"kind": kind, "text": text[:_LONGEST_FLASH]}).encode()
+    told = words_of(request)(text) if isinstance(text, Sentence) else text
+    body = json.dumps({"kind": kind, "text": told[:_LONGEST_FLASH]}).encode()
     value = base64.urlsafe_b64encode(body).decode()
     secure = request.url.scheme == "https"
     response.set_cookie(

@@ -157,7 +157,5 @@ def refused(request: Request, template: str, error: HuiyingError, **context: Any
 
 
 def spoken(request: Request, error: HuiyingError) -> str:
-    """A refusal in the language of the page; minutes are set in after the translation."""
-    sentence = error.details.get("sentence")
-    say = words_of(request)
-    return say(str(sentence)) % {"minutes": error.details["minutes"]} if sentence else say(error.message)
+    """A refusal in the language of the page."""
+    return words_of(request)(error.message)
