@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import re
 import time
@@ -13,6 +14,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 from playwright.sync_api import Page
+from pypdf import PdfReader
 
 from huiying.domain.remaining import human_left
 from tests.browser.browsers import PHONE, axe, until
@@ -110,9 +112,8 @@ def test_an_acknowledgement_is_seen_by_a_colleague_within_two_seconds(stage: Sta
         row = _row(title, stage)
         before = there.locator(f"{row} .chip.acked").count() or 0
         there.evaluate(_NOTE_CHANGE, row)
-        here.locator(f"{row} button[name='only']").first.click()
-        here.wait_for_selector(f"{row} .chip.acked")
         began = time.monotonic()
+        here.locator(f"{row} button[name='only']").first.click()
         until(there, "window.huiyingChanged")
         took.append(time.monotonic() - began)
         assert there.locator(f"{row} .chip.acked").count() >= max(before, 1)
@@ -252,15 +253,15 @@ def test_a_wrong_clock_on_the_desk_changes_nothing(wrong: int, stage: Stage, des
     assert abs(shift - wrong) < 5_000
     clock = f"{_row('示例轨道交通列车脱轨', stage)} time.left"
     due = int(page.locator(clock).first.get_attribute("data-due") or 0) / 1000
-    misses = []
-    for _ in range(3):
+    misses: list[float] = []
+    while misses[-3:] != [0, 0, 0] and len(misses) < 20:  # three in a row; a machine that is stopped may miss a tick
         # Both ends of one look: the truth at the moment of reading lies between them.
         before = due - time.time()
         shown = _seconds(page.locator(clock).first.inner_text())
         after = due - time.time()
         misses.append(max(after - 1 - shown, shown - (before + 1), 0))
         page.wait_for_timeout(700)
-    assert min(misses) == 0, misses
+    assert misses[-3:] == [0, 0, 0], misses
 
 
 def test_remaining_time_reads_the_same_in_the_browser_as_on_the_server(desk: Desk):
@@ -288,6 +289,18 @@ def _listed(data: Any) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = data["vectors"] if isinstance(data, dict) else data
     assert found
     return found
+
+
+def test_the_clocks_go_on_ticking_after_the_queue_was_swapped(desk: Desk):
+    page = desk("duty", "/")
+    until(page, "Boolean(window.huiyingDesk)")
+    page.evaluate(
+        "() => { document.querySelector('#board table').oldOne = true; htmx.trigger('#board', 'huiying:refresh'); }"
+    )
+    until(page, "document.querySelector('#board table').oldOne !== true")
+    texts = "[...document.querySelectorAll('#board time.left')].map(e => e.textContent).join()"
+    was = page.evaluate(texts)
+    until(page, f"was => {texts} !== was", was, seconds=5)
 
 
 def test_a_clock_that_comes_within_the_hour_changes_sign_word_and_colour_by_itself(stage: Stage, desk: Desk):
@@ -406,15 +419,25 @@ def test_an_incident_prints_as_a_paper_that_an_office_would_file(stage: Stage, d
     paper = page.pdf(prefer_css_page_size=True)
     assert page.evaluate("window.huiyingFolded") == 0, "paper cannot be unfolded"
     until(page, "document.querySelectorAll('.case-main details[open]').length === 0")
-    assert paper.startswith(b"%PDF")
-    assert paper.count(b"/Type /Page\n") + paper.count(b"/Type /Page ") >= 1
-    page.emulate_media(media="print")
-    assert page.is_visible(".paper-head")
-    assert page.is_hidden(".menu")
-    heads = page.eval_on_selector_all("table.list thead", "all => all.map(e => getComputedStyle(e).display)")
-    assert heads
-    assert set(heads) == {"table-header-group"}
-    assert "超时" in page.inner_text("#clocks")
+    sheets = [re.sub(r"\s+", " ", sheet.extract_text()) for sheet in PdfReader(io.BytesIO(paper)).pages]
+    assert len(sheets) > 1, "long enough to show what happens at the edge of a page"
+    for number, sheet in enumerate(sheets, 1):
+        assert f"第 {number} 页 / 共 {len(sheets)} 页" in sheet
+    first, whole = sheets[0], " ".join(sheets)
+    for words in ("编号", "主办单位 示例市应急管理局", "打印时间", "打印人", "示例化工园区储罐泄漏", "重大", "超 "):
+        assert words in first
+    for words in ("已超时", "计时中", "国办发〔2016〕80号", "按知悉", "已发通知", "进入阶段", "最迟要在5小时内"):
+        assert words in whole, "what the screen folds away, too"
+    for button in ("登记发布、回应、发布会", "误报撤销", "快捷键", "退出"):
+        assert button not in whole
+    rows = {
+        "状态 剩余 时钟与依据": r"(已超时|计时中) (另一|超|剩)",
+        "时间 事项 经办": r"示例值班员丙 \d\d-\d\d \d\d:\d\d 记录",
+    }
+    for head, row in rows.items():
+        over = [sheet for sheet in sheets if re.search(row, sheet)]
+        assert over
+        assert all(head in sheet for sheet in over), f"every page says what its columns are: {head}"
 
 
 #: Registered after the page's own listener, so it sees what is printed.

@@ -156,5 +156,11 @@ def test_an_incident_is_registered(old: Old, stage: Stage):
 
 def test_the_run_history_reads(old: Old):
     old.go("/runs")
-    assert old.has("document.querySelector('main h1') !== null")
+    assert old.has("document.querySelectorAll('details.run').length > 5")
+    old.click("details.run summary")
+    old.until("document.querySelector('details.run[open] .run-body') !== null")
+    shown = old.page.evaluate("document.querySelector('details.run[open]').innerText")
+    assert re.search(r"N-\d{8}-\d{4}", shown), "the deliveries of a run"
+    assert "站内收件箱" in shown
+    assert "已送出" in shown
     assert not re.search(r"\{\{|undefined|NaN", old.page.evaluate("document.querySelector('main').innerText"))

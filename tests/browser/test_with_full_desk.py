@@ -39,3 +39,17 @@ def test_every_clock_of_a_full_desk_ticks_on_the_screen(full: Stage, desk: Calla
     texts = page.eval_on_selector_all("#board time.left", "all => all.map(e => e.textContent)")
     assert len(texts) >= CLOCKS
     assert all(text.startswith(("剩 ", "超 ", "已到期")) for text in texts)
+    # Not only those in sight: wherever one scrolls to, the time shown is the time left now.
+    for place in (0, len(texts) // 2, len(texts) - 1):
+        clock = page.locator("#board time.left").nth(place)
+        clock.scroll_into_view_if_needed()
+        page.wait_for_timeout(1200)
+        shown, wanted = clock.evaluate(_SHOWN_AND_DUE)
+        assert shown in wanted, (place, shown, wanted)
+
+
+#: What a clock shows, and what it may show: the words of this second and of its neighbours.
+_SHOWN_AND_DUE = """clock => {
+  const left = Math.trunc((Number(clock.dataset.due) - huiyingClock.now()) / 1000);
+  return [clock.textContent, [-1, 0, 1].map(by => huiyingClock.humanLeft(left + by))];
+}"""
