@@ -146,7 +146,7 @@ POST /inbox/{notice_no}/ack                   signed
 GET  /audit                                   audit
 GET  /audit/chain                             audit
 POST /audit/verify                            audit
-POST /audit/export                            audit
+POST /audit/export                            audit house
 GET  /wall                                    read wall
 GET  /wall/cards                              read wall
 GET  /rules                                   signed
