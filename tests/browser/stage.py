@@ -39,8 +39,9 @@ def free_port() -> int:
 class Stage:
     """``huiying serve --demo`` on a folder; it can be stopped and started again on the same port."""
 
-    def __init__(self, folder: Path, **environment: str) -> None:
+    def __init__(self, folder: Path, *, prefect: bool = False, **environment: str) -> None:
         self.folder = folder
+        self._more = [] if prefect else ["--no-prefect"]
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self._environment = environment
@@ -51,7 +52,7 @@ class Stage:
         """Start and wait until it is ready; the first start makes the sample data."""
         lines: queue.Queue[str] = queue.Queue()
         self._process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "huiying.cli", "serve", "--demo", "--no-prefect", "--port", str(self.port)],
+            [sys.executable, "-P", "-m", "huiying.cli", "serve", "--demo", "--port", str(self.port), *self._more],
             env=self.environment(),
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
