@@ -17,6 +17,7 @@ from starlette.testclient import TestClient
 
 from huiying.service import people, roster_admin
 from huiying.store import tables as t
+from huiying.store.db import Store
 from huiying.web.app import create_app
 from huiying.web.pages.incident_actions import ACTIONS
 from tests.fakes.desk import Seat, take_seat
@@ -572,6 +573,23 @@ def test_looking_at_a_request_leaves_everything_as_it_is(sit: Sit, house: House)
     sit("wang").get("/requests")
     sit("wang").get(place)
     assert [rows(house, table) for table in (t.history, t.audit, t.clock_event, t.timed_action)] == before
+
+
+def test_pages_with_requests_take_no_turn_to_write(sit: Sit, house: House, monkeypatch: pytest.MonkeyPatch):
+    place = register(sit())
+    for name in ("void", "waive", "hand-over"):
+        assert sit().post(f"{place}/{name}", REASON).status_code == 303
+    seat = sit("wang")
+    assert seat.get("/requests").text.count("同意后,时钟的变化") == 3
+    writes: list[str] = []
+    begin = Store.transaction
+    monkeypatch.setattr(
+        Store, "transaction", lambda store, actor, *more: (writes.append(actor), begin(store, actor, *more))[1]
+    )
+    for page in ("/requests", place):
+        assert seat.get(page).status_code == 200
+    own = [actor for actor in writes if actor != "system:rehearsal"]  # that one fills the copy in memory
+    assert own == []
 
 
 # -- the list ----------------------------------------------------------------------------------------------------------

@@ -144,10 +144,7 @@ def _page(
         name for name, action in actions.ACTIONS.items() if actions.offered(action, view, session.actor, leads=case["leads"])
     }  # fmt: skip
     clocks = [{**clock, "chip": _chip(clock)} for clock in sorted(view["clocks"], key=_urgency)]
-    requests = [
-        request_ | incident_desk.with_effect(services, session.actor, request_, case["names"])
-        for request_ in view["requests"]
-    ]
+    requests = incident_desk.with_effects(services, session.actor, view["requests"], case["names"])
     return render(
         request,
         "incidents/detail.html",
