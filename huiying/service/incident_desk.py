@@ -16,6 +16,7 @@ from huiying.domain.similarity import Candidate, Likeness, alike
 from huiying.service import queries
 from huiying.service.actor import Actor
 from huiying.service.rehearsal import rehearse
+from huiying.service.request_facts import facts_of
 from huiying.service.scope import concerned, covers, parents, visible_units
 from huiying.service.services import Services
 from huiying.service.views import shown, zh
@@ -253,8 +254,9 @@ def _titles(tx: Tx, numbers: list[str]) -> dict[str, str]:
 def with_effects(
     services: Services, actor: Actor, requests: list[dict[str, Any]], names: dict[str, str]
 ) -> list[dict[str, Any]]:
-    """The same requests with who asks, what the clocks would become, and whether this actor may decide."""
-    tried = rehearse(services, [request["id"] for request in requests])
+    """The same requests with who asks for what, what the clocks would become, and whether this actor may decide."""
+    numbers = [request["id"] for request in requests]
+    tried, facts = rehearse(services, numbers), facts_of(services, numbers)
     approves = Permission.APPROVE in actor.permissions and actor.is_person
     found = []
     for request in requests:
@@ -263,6 +265,7 @@ def with_effects(
             {
                 **request,
                 "requested_by_name": who(request["requested_by"], names),
+                "facts": facts[request["id"]],
                 "moved": _once(effect["moved"]),
                 "obstacle": effect["obstacle"],
                 "mine": mine,

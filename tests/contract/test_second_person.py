@@ -9,13 +9,25 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 
 from huiying.domain.access import AccessRole
 from huiying.domain.errors import Forbidden, HuiyingError, NeedsSecondPerson, NotFound, Refused
 from huiying.domain.kinds import ContentKind, GradeBasis, Kind, PublicationKind, Review, Severity, TimeKind
-from huiying.service import doctor, duties, incident_desk, incidents, queries, roster_admin, rulebook, second_person
+from huiying.service import (
+    doctor,
+    duties,
+    incident_desk,
+    incidents,
+    queries,
+    request_facts,
+    roster_admin,
+    rulebook,
+    second_person,
+)
 from huiying.service.actor import Actor
 from huiying.service.audit_view import entries
+from huiying.service.changes import COMMANDS, keep_request
 from huiying.service.requests import (
     CorrectRequest,
     GradeRequest,
@@ -26,6 +38,7 @@ from huiying.service.requests import (
     TransferInput,
 )
 from huiying.service.services import Services
+from huiying.store import tables as t
 from huiying.store.db import Store
 from tests.builders import hours
 from tests.fakes.clock import FakeClock
@@ -249,3 +262,60 @@ def test_looking_at_what_waits_takes_no_turn_to_write(
         assert second_person.show_request(services, ZHANG, number)["moved"]
     waiting = incident_desk.waiting_requests(services, ZHANG)["requests"]
     assert all(one["moved"] and not one["obstacle"] for one in waiting)
+
+
+#: Of each command: what the second person must be able to read, as (label, old value, new value).
+SHOWN = {
+    "correct": [("事发时间", "2025-06-02T07:00:00+08:00", "2025-06-02T08:00:00+08:00"), ("理由", "", "现场记录写错")],
+    "grade": [("定级", "重大", "一般"), ("理由", "", "降级"), ("定级依据", "", "示例标准")],
+    "merge": [("并入主件", "", "2025-0001"), ("理由", "", "同一事件")],
+    "unmerge": [("主件", "", "2025-0001"), ("理由", "", "不是同一事件")],
+    "void": [("理由", "", "误报")],
+    "confirm_publication": [
+        ("发布记录", "", "1"), ("发布时间", "", "2025-06-02T11:00:00+08:00"), ("网址", "", "https://www.example.cn/1"),
+        ("发布标题", "", "通报"), ("登记时间", "", "2025-06-02T13:00:00+08:00"), ("登记人", "", "张一"),
+        ("内容类型", "", "本机关权威信息"), ("保密审查", "", "未登记"),
+    ],
+    "review": [
+        ("核验结论", "待核", "已核"), ("内容类型", "转载新闻报道", "本机关权威信息"), ("网址", "", "https://www.example.cn/1"),
+        ("核验意见", "", "原文为本机关发布"),
+    ],
+    "transfer_feedback": [
+        ("来文号", "", "国办转1号"), ("反馈时限", "", "2025-06-02T12:00:00+08:00"),
+        ("反馈时间", "", "2025-06-02T11:00:00+08:00"),
+    ],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("command", ASKED)
+def test_a_request_says_what_is_asked_for_with_old_and_new_values(services: Services, clock: FakeClock, command: str):
+    _, number = ASKED[command](services, clock)
+    found = [(f["label"], f["was"], f["now"]) for f in second_person.show_request(services, ZHANG, number)["facts"]]
+    assert [line for line in SHOWN[command] if line not in found] == []
+    incidents.approve(services, DECIDER[command], number)
+    decided = second_person.show_request(services, ZHANG, number)["facts"]
+    assert not any(fact["was"] for fact in decided)  # what holds now is no old value any more
+
+
+def test_whatever_can_be_asked_for_is_told_in_words():
+    assert set(request_facts.TOLD) == set(COMMANDS)
+
+
+def test_another_unit_and_another_reading_of_a_time_are_named(services: Services, clock: FakeClock):
+    no = major(services, clock)
+    with services.store.transaction("test") as tx:
+        row = tx.one(sa.select(t.incident).where(t.incident.c.no == no))
+        assert row is not None
+        asked = {
+            "reassign": {"unit_id": "water", "reason": "职责所在"},
+            "correct": {"reason": "旧事新曝", "late_exposure": True},
+            "continuous": {"every_hours": 6},
+        }
+        numbers = {name: keep_request(tx, row, name, payload, ZHANG.id, ["x"]) for name, payload in asked.items()}
+    facts = request_facts.facts_of(services, numbers.values())
+    told = {name: (facts[n][0]["label"], facts[n][0]["was"], facts[n][0]["now"]) for name, n in numbers.items()}
+    assert told == {
+        "reassign": ("新的主办单位", "示例市政务公开办", "示例市水务局"),
+        "correct": ("起算口径", "按事发", "按首发"),
+        "continuous": ("持续发布间隔(小时)", "0", "6"),
+    }

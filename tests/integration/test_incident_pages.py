@@ -575,6 +575,27 @@ def test_looking_at_a_request_leaves_everything_as_it_is(sit: Sit, house: House)
     assert [rows(house, table) for table in (t.history, t.audit, t.clock_event, t.timed_action)] == before
 
 
+def test_the_second_person_reads_what_they_approve(sit: Sit, house: House):
+    place = register(sit())
+    sit().post(
+        f"{place}/correct", {"kind": "occurred_at", "value": "2025-06-02T08:50", "value_source": "监控", **REASON}
+    )
+    house.clock.advance(timedelta(hours=5))
+    published = {
+        **RELEASE,
+        "published_at": "2025-06-02T11:00",
+        "url": "https://www.example.cn/tb?a=1&b=2",
+        "key": "k-5",
+    }
+    sit().post(f"{place}/release", published)
+    for page in (sit("wang").get("/requests").text, sit("wang").get(place).text):
+        assert re.search(r"<dt>事发时间</dt><dd>.*2025年6月2日 星期一 08:00.*→.*2025年6月2日 星期一 08:50", page)
+        assert re.search(r"<dt>来源</dt><dd>.*现场报告.*→.*监控", page)
+        assert 'href="https://www.example.cn/tb?a=1&amp;b=2"' in page
+        assert f'<a href="{place}#publication-1">1 · 权威信息发布</a>' in page
+        assert re.search(r"<dt>内容类型</dt><dd><b>本机关权威信息", page)
+
+
 def test_pages_with_requests_take_no_turn_to_write(sit: Sit, house: House, monkeypatch: pytest.MonkeyPatch):
     place = register(sit())
     for name in ("void", "waive", "hand-over"):
