@@ -9,7 +9,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from huiying.domain.clock import Clock, derive_clocks, untimed_duties
+from huiying.domain.clock import Clock, derive_clocks
 from huiying.domain.errors import InvalidInput, NotFound
 from huiying.domain.incident import Facts, TimeFact, check_times, resolve_anchor, to_precision
 from huiying.domain.kinds import (
@@ -42,7 +42,16 @@ from huiying.service.rulebook import (
 from huiying.service.scope import concerned, concerning, visible_units
 from huiying.service.second_person import waiting
 from huiying.service.services import Services
-from huiying.service.views import brief_view, clock_view, incident_view, request_view, shown, unit_names, zh
+from huiying.service.views import (
+    brief_view,
+    clock_view,
+    incident_view,
+    request_view,
+    shown,
+    unit_names,
+    untimed_view,
+    zh,
+)
 from huiying.store import incidents as repo
 from huiying.store import tables as t
 from huiying.store.db import Tx
@@ -102,17 +111,7 @@ def preview(
             view = clock_view(clock, rules.get(clock.key), by_id.get(clock.pack_id), None, now)
             view["reminders"] = _reminders(tx, clock, now)
             found.append(view)
-        untimed = [
-            {
-                "rule": r.rule_id,
-                "name": r.name,
-                "pack": r.pack_id,
-                "clause": r.clause,
-                "status": str(r.status),
-                "note": r.note,
-            }
-            for r in untimed_duties(facts)
-        ]
+        untimed = untimed_view(facts, packs)
     return {
         "pack": pack_ids[0] if len(pack_ids) == 1 else None,
         "packs": [{"id": p.id, "version": p.version, "title": p.title, "doc_no": p.doc_no} for p in packs],

@@ -234,25 +234,31 @@ def _gradings(facts: Facts) -> list[dict[str, Any]]:
     ]  # fmt: skip
 
 
-def _untimed(facts: Facts) -> list[dict[str, Any]]:
+def untimed_view(facts: Facts, packs: Iterable[RulePack]) -> list[dict[str, Any]]:
+    """Duties without a figure, each with the document that names it."""
+    documents = {pack.id: pack for pack in packs}
     return [
         {
-            "rule": rule.rule_id, "name": rule.name, "pack": rule.pack_id, "clause": rule.clause, "quote": rule.quote,
+            "rule": rule.rule_id, "name": rule.name, "pack": rule.pack_id, "document": documents[rule.pack_id].title,
+            "doc_no": documents[rule.pack_id].doc_no, "clause": rule.clause, "quote": rule.quote,
             "status": str(rule.status), "status_zh": LimitStatus.UNTIMED.zh, "note": rule.note,
         }
         for rule in untimed_duties(facts)
     ]  # fmt: skip
 
 
+def _frozen_packs(tx: Tx, row: Any) -> list[RulePack]:
+    return [pack_of(tx, pack_id, version) for pack_id, version in repo.packs_of(tx, row.id, row.cycle)]
+
+
 def _packs(tx: Tx, row: Any) -> list[dict[str, Any]]:
     today = tx.now.astimezone(SHANGHAI).date()
     confirmed = {(c.pack_id, c.year) for c in tx.all(sa.select(t.pack_confirmation))}
     found = []
-    for pack_id, version in repo.packs_of(tx, row.id, row.cycle):
-        pack = pack_of(tx, pack_id, version)
-        waits = pack.awaits_confirmation(today) and (pack_id, today.year) not in confirmed
+    for pack in _frozen_packs(tx, row):
+        waits = pack.awaits_confirmation(today) and (pack.id, today.year) not in confirmed
         found.append(
-            {"id": pack_id, "version": version, "title": pack.title, "doc_no": pack.doc_no, "issuer": pack.issuer,
+            {"id": pack.id, "version": pack.version, "title": pack.title, "doc_no": pack.doc_no, "issuer": pack.issuer,
              "stages": list(pack.stages), "awaits_confirmation": waits, "note": "待确认沿用" if waits else ""}
         )  # fmt: skip
     return found
@@ -337,6 +343,7 @@ def incident_view(tx: Tx, no: str, shot: Snapshot | None = None) -> dict[str, An
     pending = [r for r in _rows(tx, t.change_request, row.id) if r.state == "pending"]
     return {
         **brief_view(row, names),
+        "now": shown(tx.now),
         "body": row.body,
         "source": row.source,
         "source_detail": row.source_detail,
@@ -351,7 +358,7 @@ def incident_view(tx: Tx, no: str, shot: Snapshot | None = None) -> dict[str, An
         "times": _times(tx, shot),
         "gradings": _gradings(shot.facts),
         "clocks": clocks,
-        "untimed": _untimed(shot.facts),
+        "untimed": untimed_view(shot.facts, _frozen_packs(tx, row)),
         "publications": [publication_view(p) for p in repo.publications_of(tx, row.id)],
         "stages": _stages(tx, row),
         "packs": _packs(tx, row),
