@@ -306,7 +306,7 @@ def test_another_unit_and_another_reading_of_a_time_are_named(services: Services
     with services.store.transaction("test") as tx:
         row = tx.one(sa.select(t.incident).where(t.incident.c.no == no))
         assert row is not None
-        asked = {
+        asked: dict[str, dict[str, Any]] = {
             "reassign": {"unit_id": "water", "reason": "职责所在"},
             "correct": {"reason": "旧事新曝", "late_exposure": True},
             "continuous": {"every_hours": 6},

@@ -6,9 +6,10 @@ import base64
 import json
 import re
 from collections.abc import Callable, Iterator
-from datetime import timedelta
+from datetime import datetime, timedelta
 from html.parser import HTMLParser
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import httpx
 import pytest
@@ -63,6 +64,13 @@ def flashed(answer: httpx.Response) -> str:
     found = re.search(r'hy_flash="?([^";]+)', answer.headers["set-cookie"])
     assert found
     return str(json.loads(base64.urlsafe_b64decode(found.group(1)))["text"])
+
+
+def flash_kind(answer: httpx.Response) -> str:
+    """How loud the next page will say it."""
+    found = re.search(r'hy_flash="?([^";]+)', answer.headers["set-cookie"])
+    assert found
+    return str(json.loads(base64.urlsafe_b64decode(found.group(1)))["kind"])
 
 
 def rows(house: House, table: sa.Table) -> int:
@@ -324,7 +332,7 @@ DONE: dict[str, tuple[str, dict[str, str], str]] = {
     "reassign": ("zhang", {"unit_id": "water", **REASON}, "示例市水务局"),
     "attribution": ("zhao", {"clock_key": "cn-gbf-2016-80:authoritative_release", "attribution": "late_response", "note": "处置迟缓"}, "处置超时"),
     "replan": ("zhao", {"clock_key": "cn-gbf-2016-80:authoritative_release", "policy_id": "response-48h", **REASON}, "已更换督办方案"),
-    "merge": ("zhang", {"into": "2025-0002", **REASON}, "已并入 2025-0002"),
+    "merge": ("zhang", {"into": "2025-0002", **REASON}, "已并入 2025-0002,主件的时钟已按最早的时间重新计算。正在计时:"),
     "unmerge": ("zhang", REASON, "已拆出"),
     "close": ("zhang", REASON, "已办结归档"),
 }  # fmt: skip
@@ -351,7 +359,7 @@ def test_a_form_does_its_work_and_leads_back(house: House, sit: Sit, name: str):
         f"{place}/{name}", {**typed, "version": version_of(page) if ACTIONS[name].decisive else ""}
     )
     assert answer.status_code == 303, answer.text
-    assert answer.headers["location"] == place
+    assert answer.headers["location"] == {"merge": "/incidents/2025-0002"}.get(name, place)
     assert words in flashed(answer)
     assert sit(person).get(place).status_code == 200
 
@@ -494,6 +502,35 @@ def test_a_release_sent_twice_is_one(sit: Sit, house: House):
     assert rows(house, t.publication) == 1
 
 
+def test_an_on_time_release_entered_late_says_that_it_waits_for_a_second_person(sit: Sit, house: House):
+    place = register(sit())
+    house.clock.advance(timedelta(hours=5))  # 14:00; the limit was 13:00
+    answer = sit().post(f"{place}/release", {**RELEASE, "published_at": "2025-06-02T12:30", "key": "k-6"})
+    assert (answer.status_code, answer.headers["location"]) == (303, f"{place}#requests")
+    said = flashed(answer)
+    assert "已停止:权威信息发布" in said
+    assert "待第二人确认(申请 1)" in said
+    assert flash_kind(answer) == "warn"
+    late = sit().post(f"{place}/release", {**RELEASE, "published_at": "2025-06-02T13:30", "key": "k-7"})
+    assert flash_kind(late) == "done"
+
+
+def test_due_times_of_the_next_year_are_shown_with_it(sit: Sit, house: House):
+    house.clock.set(datetime(2025, 12, 31, 23, 30, tzinfo=ZoneInfo("Asia/Shanghai")))
+    answer = sit().post("/incidents", {**NEW, "occurred_at": "2025-12-31T23:00"})
+    assert "权威信息发布(2026-01-01 04:00 止)" in flashed(answer)
+    page = sit().get(answer.headers["location"]).text
+    assert re.search(r'<b class="num nowrap">2026-01-01 04:00</b>', page)
+    assert "12-31 23:00 → 2026-01-01 04:00" in page
+    assert "2025-12-31 23:00" not in re.sub(r"title=.*?>", "", page)
+
+
+def test_duties_without_a_figure_name_their_documents(sit: Sit):
+    page = sit().get(register(sit())).text
+    assert re.search(r"<li>持续发布权威信息 · [^<]*国办发〔2016〕61号", page)
+    assert re.search(r"<li>持续发布权威信息 · [^<]*国办发〔2016〕80号", page)
+
+
 def test_a_form_from_before_somebody_elses_change_is_not_carried_out(sit: Sit):
     place = register(sit())
     seen = version_of(sit().get(place).text)
@@ -604,9 +641,12 @@ def test_pages_with_requests_take_no_turn_to_write(sit: Sit, house: House, monke
     assert seat.get("/requests").text.count("同意后,时钟的变化") == 3
     writes: list[str] = []
     begin = Store.transaction
-    monkeypatch.setattr(
-        Store, "transaction", lambda store, actor, *more: (writes.append(actor), begin(store, actor, *more))[1]
-    )
+
+    def counted(store: Store, actor: str, *more: str) -> Any:
+        writes.append(actor)
+        return begin(store, actor, *more)
+
+    monkeypatch.setattr(Store, "transaction", counted)
     for page in ("/requests", place):
         assert seat.get(page).status_code == 200
     own = [actor for actor in writes if actor != "system:rehearsal"]  # that one fills the copy in memory

@@ -19,6 +19,7 @@ from huiying.web.callers import House
 from huiying.web.pages import incident_actions as actions
 from huiying.web.pages.incident_forms import Fields, Form, errors_of
 from huiying.web.pages.shell import Guarded, Session, allow, back, render
+from huiying.web.pages.shown_times import when
 from huiying.web.pages.words import Say, words_of
 
 router = APIRouter(include_in_schema=False)
@@ -82,7 +83,7 @@ def _carry_out(
     try:
         if action.decisive:
             _refuse_stale(services, session, no, fields)
-        _view, said = action.perform(services, session.actor, no, fields)
+        view, said = action.perform(services, session.actor, no, fields)
     except NeedsSecondPerson as error:
         return back(request, f"/incidents/{no}#requests", error.message, "warn")
     except (NotFound, Forbidden):
@@ -94,7 +95,8 @@ def _carry_out(
             raise
         said_no = {"": error.message}
         return _page(request, services, session, no, error.status, opened=action.name, fields=fields, errors=said_no)
-    return back(request, f"/incidents/{no}", said)
+    loud, place = action.told(view)
+    return back(request, place, said, loud)
 
 
 def _refuse_stale(services: Services, session: Session, no: str, fields: Fields) -> None:
@@ -154,7 +156,11 @@ def _page(
         clocks=clocks,
         urgent=next((c for c in clocks if c["binding"] and c["remaining_seconds"] is not None), None),
         chart=lay_out(
-            datetime.fromisoformat(case["now"]), _spans(clocks, say), case["ticks"], _marks(case, say), say("现在")
+            datetime.fromisoformat(case["now"]),
+            _spans(clocks, case["now"], say),
+            case["ticks"],
+            _marks(case, say),
+            say("现在"),
         ),
         stages=_stages(view, say),
         may=may,
@@ -192,15 +198,15 @@ def _chip(clock: dict[str, Any]) -> str:
     return {"satisfied": "met", "satisfied_late": "late"}.get(clock["state"], "off")
 
 
-def _spans(clocks: list[dict[str, Any]], say: Say) -> list[Span]:
+def _spans(clocks: list[dict[str, Any]], now: str, say: Say) -> list[Span]:
     """A lane for each clock; one that another document asks for with the very same due time needs no second lane."""
     binding = {(clock["rule"], clock["due_at"]) for clock in clocks if clock["binding"]}
     return [
-        _span(clock, say) for clock in clocks if clock["binding"] or (clock["rule"], clock["due_at"]) not in binding
+        _span(clock, now, say) for clock in clocks if clock["binding"] or (clock["rule"], clock["due_at"]) not in binding
     ]  # fmt: skip
 
 
-def _span(clock: dict[str, Any], say: Say) -> Span:
+def _span(clock: dict[str, Any], now: str, say: Say) -> Span:
     name, state = str(clock["name"]), str(clock["state_zh"])
     start, due = datetime.fromisoformat(clock["started_at"]), datetime.fromisoformat(clock["due_at"])
     end = clock["fulfilled_at"] or clock["ended_at"]
@@ -211,7 +217,7 @@ def _span(clock: dict[str, Any], say: Say) -> Span:
         due=due,
         state=clock["state"],
         is_open=clock["remaining_seconds"] is not None,
-        text=f"{start:%m-%d %H:%M} → {due:%m-%d %H:%M} {say(state)}",
+        text=f"{when(start, now)} → {when(due, now)} {say(state)}",
         end=datetime.fromisoformat(end) if end else None,
         internal=clock["status"] == "internal",
         binding=clock["binding"],
