@@ -298,7 +298,11 @@ def timeline(answer: Mapping[str, Any]) -> None:
             line(f"{at(answer['now'])}  ──── 现在 ────", "cyan")
             passed = True
         waits = "(待处理)" if item["future"] and not passed else ""
-        line(f"{at(item['at'])}  {item['zh']}{waits}{_whom(item)}", "dim" if passed else "")
+        line(f"{at(item['at'])}  {item['zh']}{_typed(item)}{waits}{_whom(item)}", "dim" if passed else "")
+
+
+def _typed(item: Mapping[str, Any]) -> str:
+    return "".join(f" · {text}" for text in item.get("typed", ()))
 
 
 def _whom(item: Mapping[str, Any]) -> str:

@@ -16,7 +16,8 @@ from huiying.domain.errors import NotFound
 from huiying.domain.kinds import ClockState, EventKind, Role, Severity
 from huiying.domain.remaining import HOUR, WITHIN_4_HOURS, Urgency, urgency
 from huiying.service.actor import Actor
-from huiying.service.queries import Say, clock_zh, fact_zh, on_duty, step_of
+from huiying.service.fact_words import Say, fact_zh, known
+from huiying.service.queries import clock_zh, on_duty, step_of
 from huiying.service.scope import concerned
 from huiying.service.services import Services
 from huiying.service.views import unit_names, zh
@@ -425,7 +426,9 @@ def feed(services: Services, actor: Actor, most: int = 12, say: Say = str) -> li
 def _facts() -> sa.Select[Any]:
     history = t.history.c
     return (
-        sa.select(history.what, history.detail, history.recorded_at, history.recorded_by, t.incident.c.no)
+        sa.select(
+            history.incident_id, history.what, history.detail, history.recorded_at, history.recorded_by, t.incident.c.no
+        )
         .join(t.incident, t.incident.c.id == history.incident_id)
         .order_by(history.id.desc())
     )
@@ -443,8 +446,8 @@ def _clock_news() -> sa.Select[Any]:
 
 
 def _told(tx: Tx, facts: Sequence[Any], clocks: Sequence[Any], say: Say) -> list[Event]:
-    names = _person_names(tx, (row.recorded_by for row in facts))
-    told = [Event(row.recorded_at, fact_zh(row, say), names.get(row.recorded_by, ""), row.no) for row in facts]
+    names, named = _person_names(tx, (row.recorded_by for row in facts)), known(tx, facts)
+    told = [Event(row.recorded_at, fact_zh(row, say, named), names.get(row.recorded_by, ""), row.no) for row in facts]
     tones = {"breached": "bad", "satisfied_late": "bad", "satisfied": "good"}
     return told + [
         Event(row.at, clock_zh(row.name, row, say), "", row.no, tones.get(row.what, "plain")) for row in clocks

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import date, datetime, timedelta
 from typing import Any
 
@@ -28,8 +28,10 @@ from huiying.domain.kinds import (
 from huiying.domain.obligations import ObligationDue, due_dates
 from huiying.domain.plan import SHANGHAI, PlannedAction, plan_actions
 from huiying.domain.rules import Obligation, RulePack, packs_in_force
+from huiying.service import fact_words
 from huiying.service.actor import Actor
 from huiying.service.changes import REQUEST_STEP
+from huiying.service.fact_words import Say, fact_zh, known, typed_of
 from huiying.service.obligations import anchors_of
 from huiying.service.requests import TimeInput
 from huiying.service.rulebook import (
@@ -55,8 +57,6 @@ from huiying.service.views import (
 from huiying.store import incidents as repo
 from huiying.store import tables as t
 from huiying.store.db import Tx
-
-Say = Callable[[str], str]
 
 _OPEN_CLOCKS = ("running", "breached", "scheduled")
 OPEN_INCIDENTS = ("registered", "verifying", "graded", "handling", "responded", "continuing", "evaluating")
@@ -537,16 +537,6 @@ def timeline(services: Services, no: str, actor: Actor | None = None, say: Say =
     return {"no": no, "now": shown(now), "incident": view, "items": [{**i, "at": shown(i["at"])} for i in items]}
 
 
-_WHAT_ZH = {
-    "registered": "登记", "time_fact": "记录时间", "grading": "定级", "late_exposure": "按首发时间起算", "publication": "登记发布",
-    "review": "核验发布", "confirm_publication": "第二人确认按时发布", "acknowledged": "签收", "merged": "并入", "unmerged": "拆出",
-    "absorbed": "并入本件", "released": "拆出本件", "voided": "作误报撤销", "waived": "研判不予回应", "handed_over": "移交",
-    "closed": "办结归档", "reopened_as": "复燃重开", "task": "部门任务", "task_done": "任务完成", "transfer": "转办通知",
-    "transfer_feedback": "反馈转办通知",
-    "transfers_returned": "退回转办通知", "continuous": "持续发布间隔", "stage": "进入阶段", "attribution": "确认归因",
-    "replanned": "更换提醒策略", "reassigned": "变更主办单位", "details": "修改内容", "packs": "适用规则",
-}  # fmt: skip
-_TIME_ZH = {"recorded": "记录%(what)s %(at)s", "changed": "更正%(what)s %(at)s"}
 _DUE_ZH = ",截止 %(at)s"
 _EVENT_ZH = {
     "started": "起算", "re_anchored": "重新起算", "reopened": "恢复计时", "satisfied": "按时完成", "breached": "超时",
@@ -556,10 +546,12 @@ _EVENT_ZH = {
 
 
 def _past(tx: Tx, row: Any, say: Say) -> list[dict[str, Any]]:
+    told = repo.history_of(tx, row.id)
+    named = known(tx, told)
     items = [
-        {"at": h.recorded_at, "order": 0, "kind": "fact", "what": h.what, "zh": fact_zh(h, say), "by": h.recorded_by,
-         "detail": h.detail, "future": False}
-        for h in repo.history_of(tx, row.id)
+        {"at": h.recorded_at, "order": 0, "kind": "fact", "what": h.what, "zh": fact_zh(h, say, named), "by": h.recorded_by,
+         "detail": h.detail, "typed": typed_of(h, named), "future": False}
+        for h in told
     ]  # fmt: skip
     names = {
         c.id: c
@@ -574,13 +566,13 @@ def _past(tx: Tx, row: Any, say: Say) -> list[dict[str, Any]]:
          "future": False}
         for e in events
     ]  # fmt: skip
-    told = _delivery_statement().where(t.delivery.c.incident_id == row.id)
-    told = told.add_columns(
+    sent = _delivery_statement().where(t.delivery.c.incident_id == row.id)
+    sent = sent.add_columns(
         t.timed_action.c.kind.label("event"), t.timed_action.c.step_id, t.clock.c.name.label("clock_name")
     )
-    told = told.join(t.timed_action, t.timed_action.c.id == t.delivery.c.action_id)
-    told = told.outerjoin(t.clock, t.clock.c.id == t.delivery.c.clock_id)
-    for d in tx.all(told):
+    sent = sent.join(t.timed_action, t.timed_action.c.id == t.delivery.c.action_id)
+    sent = sent.outerjoin(t.clock, t.clock.c.id == t.delivery.c.clock_id)
+    for d in tx.all(sent):
         items.append(
             {"at": d.sent_at or d.created_at, "order": 2, "kind": "delivery", "what": d.state,
              "zh": f"{say(zh(DeliveryState, d.state))} {d.notice_no} {d.channel_name} {d.person_name or ''}".rstrip(),
@@ -624,33 +616,18 @@ _STEPS_ZH = {
 }
 
 
-def fact_zh(row: Any, say: Say = str) -> str:
-    """What was recorded, in words; a time with its value. ``say`` puts our words into the reader's language."""
-    if row.what != "time_fact":
-        return say(_WHAT_ZH.get(row.what, row.what))
-    value = datetime.fromisoformat(row.detail["value"]).astimezone(SHANGHAI)
-    words = {"what": say(TimeKind(row.detail["kind"]).zh), "at": f"{value:%m-%d %H:%M}"}
-    return say(_TIME_ZH["changed" if row.detail.get("reason") else "recorded"]) % words
-
-
 def clock_zh(name: str, row: Any, say: Say = str) -> str:
     """What happened to a clock; with its due time where that is the news."""
     words = f"{say(name)} {say(_EVENT_ZH.get(row.what, row.what))}"
     if row.what not in {"started", "re_anchored", "reopened"}:
         return words
-    return words + say(_DUE_ZH) % {"at": f"{row.due_to.astimezone(SHANGHAI):%m-%d %H:%M}"}
+    due, at = row.due_to.astimezone(SHANGHAI), row.at.astimezone(SHANGHAI)
+    return words + say(_DUE_ZH) % {"at": f"{due:%m-%d %H:%M}" if due.year == at.year else f"{due:%Y-%m-%d %H:%M}"}
 
 
 def spoken() -> tuple[str, ...]:
     """Every text of these that a face may ask for in another language."""
-    return (
-        *_WHAT_ZH.values(),
-        *_EVENT_ZH.values(),
-        *_STEPS_ZH.values(),
-        *_LEFT_ZH.values(),
-        *_TIME_ZH.values(),
-        _DUE_ZH,
-    )
+    return (*fact_words.spoken(), *_EVENT_ZH.values(), *_STEPS_ZH.values(), *_LEFT_ZH.values(), _DUE_ZH)
 
 
 def _planned(tx: Tx, row: Any, say: Say) -> list[dict[str, Any]]:

@@ -531,6 +531,25 @@ def test_duties_without_a_figure_name_their_documents(sit: Sit):
     assert re.search(r"<li>持续发布权威信息 · [^<]*国办发〔2016〕80号", page)
 
 
+def test_the_course_of_an_incident_names_what_was_done_on_the_page_and_beside_the_queue(sit: Sit):
+    place = register(sit())
+    sit().post(f"{place}/release", {**RELEASE, "channel": "政府网站"})
+    sit().post(f"{place}/stage", {"stage": "研判"})
+    sit().post(f"{place}/continuous", {"every_hours": "6"})
+    sit().post(f"{place}/reassign", {"unit_id": "water", **REASON})
+    history = sit().get(place).text.partition('id="history"')[2]
+    told = re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", history))
+    said = (
+        "登记发布:权威信息发布 · 本机关权威信息 · 发布于 06-02 09:00 · 政府网站 · https://example.cn/1",
+        "进入阶段:研判", "持续发布间隔:每 6 小时", "变更主办单位:示例市水务局 · 核对后的理由",
+    )  # fmt: skip
+    assert [line for line in said if line not in told] == []
+    assert 'href="https://example.cn/1"' in history
+    beside = sit().get(f"/desk/panel/{place.rpartition('/')[2]}").text
+    assert "进入阶段:研判" in beside
+    assert "变更主办单位:示例市水务局" in beside
+
+
 def test_a_form_from_before_somebody_elses_change_is_not_carried_out(sit: Sit):
     place = register(sit())
     seen = version_of(sit().get(place).text)

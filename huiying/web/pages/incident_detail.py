@@ -14,6 +14,7 @@ from huiying.domain.kinds import Attribution, ContentKind, GradeBasis, Publicati
 from huiying.domain.lanes import Mark, Span, lay_out
 from huiying.domain.remaining import urgency
 from huiying.service import incident_desk, policies, queries
+from huiying.service.fact_words import stage_zh
 from huiying.service.services import Services
 from huiying.web.callers import House
 from huiying.web.pages import incident_actions as actions
@@ -229,7 +230,7 @@ def _marks(case: dict[str, Any], say: Say) -> list[Mark]:
     released = [(str(p["kind_zh"]), str(p["published_at"])) for p in view["publications"]]
     found = [Mark(datetime.fromisoformat(at), "release", f"{say(kind)} {at[11:16]}") for kind, at in released]
     entered = [(str(log["stage"]), str(log["entered_at"])) for log in view["stages"]]
-    found += [Mark(datetime.fromisoformat(at), "stage", _stage_word(stage, say)) for stage, at in entered]
+    found += [Mark(datetime.fromisoformat(at), "stage", stage_zh(stage, say)) for stage, at in entered]
     found += [
         Mark(datetime.fromisoformat(item["at"]), item["what"], say(word))
         for item in case["items"]
@@ -245,14 +246,9 @@ def _stages(view: dict[str, Any], say: Say) -> list[dict[str, Any]]:
     present = next((log["stage"] for log in view["stages"] if log["left_at"] is None), "")
     names += [stage for stage in entered if stage not in names]
     return [
-        {"name": name, "text": _stage_word(name, say), "log": entered.get(name), "state": "now" if name == present else "done" if name in entered else ""}
+        {"name": name, "text": stage_zh(name, say), "log": entered.get(name), "state": "now" if name == present else "done" if name in entered else ""}
         for name in names
     ]  # fmt: skip
-
-
-def _stage_word(name: str, say: Say) -> str:
-    """A stage in the reader's language; 回应 is also the name of the product, so stages have texts of their own."""
-    return say(f"阶段:{name}").removeprefix("阶段:")
 
 
 def _richest_first(packs: list[dict[str, Any]]) -> list[dict[str, Any]]:
