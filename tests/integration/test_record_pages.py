@@ -420,6 +420,41 @@ def test_a_change_of_shift_that_nobody_signed_is_told_at_the_desk(house: House, 
     assert handover.pending(house.services, acting("wang", AccessRole.APPROVER, units=("health",))) == []
 
 
+def test_the_form_proposes_who_has_the_same_duty_next_and_nobody_where_nobody_has(
+    house: House, seats: dict[str, Seat], no: str
+):
+    now = house.clock()
+    turns = [("zhang", "duty_officer", -4, 8), ("wang", "shift_leader", -4, 8), ("zhao", "duty_officer", 8, 20)]
+    for person, role, start, end in turns:
+        shift = ShiftInput("office", role, person, now + timedelta(hours=start), now + timedelta(hours=end))
+        roster_admin.add_shift(house.services, OPERATOR, shift)
+    page = seats["zhang"].get("/handover").text
+    assert re.findall(r'<option value="(\w+)" selected>([^<]*)', page.partition('id="to"')[2]) == [
+        ("zhao", "赵四(下一班)")
+    ]
+    assert "下一班" not in re.search(r'value="wang">([^<]*)', page)[1]  # type: ignore[index]
+    paper = seats["zhang"].get(prepared(seats["zhang"])).text
+    assert "下一班至</span>" not in paper
+    assert re.search(r'下一班至 <span class="num">2025年6月3日 星期二 05:00', paper)
+    alone = seats["wang"].get("/handover").text.partition('id="to"')[2].partition("</select>")[0]
+    assert "selected" not in alone
+    assert "下一班" not in alone
+
+
+def test_a_hand_over_says_first_what_was_said_and_is_made_of_cards_on_a_telephone(seats: dict[str, Seat], no: str):
+    paper = seats["zhang"].get(prepared(seats["zhang"])).text
+    order = [
+        paper.index(word)
+        for word in ('class="signatures"', "<h2>交班说明</h2>", "<h2>下一班内到期", "<h2>计时中的时钟")
+    ]
+    assert order == sorted(order)
+    tables = re.findall(r'(?s)<table class="([^"]*)">.*?</table>', paper)
+    assert tables
+    assert set(tables) == {"list cards"}
+    cells = re.findall(r"<td([^>]*)>", paper)
+    assert [cell for cell in cells if "data-label=" not in cell] == []
+
+
 # -- wall ----------------------------------------------------------------------------------------------------------------
 
 
