@@ -329,45 +329,72 @@ def runs(
     kind: str = "",
     only: str = "",
     after: int = 0,
+    troubled_first: bool = False,
 ) -> dict[str, Any]:
     """Runs: one per incident event that came due, with its deliveries and attempts, newest first.
 
-    ``kind``: one event kind. ``only``: "failed" (a message did not arrive), "retried", or a state of the action.
-    ``after`` skips that many rows.
+    ``kind``: one event kind. ``only``: "failed" (a message did not arrive), "retried", "ran" (whatever had not become
+    needless before its time), or a state of the action. ``after`` skips that many rows. ``troubled_first``: what
+    failed, then what was tried again, then the rest.
     """
     action = t.timed_action
     statement = (
         sa.select(action, t.incident.c.no, t.clock.c.name.label("clock_name"), t.clock.c.rule_id)
         .outerjoin(t.incident, t.incident.c.id == action.c.incident_id)
         .outerjoin(t.clock, t.clock.c.id == action.c.clock_id)
-        .where(action.c.state != ActionState.PENDING)
-        .order_by(action.c.done_at.desc(), action.c.id.desc())
         .offset(after)
         .limit(min(limit, MOST_ROWS) + 1)
     )
-    if day is not None:
-        begin = datetime.combine(day, datetime.min.time(), SHANGHAI)
-        statement = statement.where(action.c.done_at >= begin)
-        if day < date.max:  # the last day there is has no end
-            statement = statement.where(action.c.done_at < begin + timedelta(days=1))
-    if kind:
-        statement = statement.where(action.c.kind == kind)
+    if troubled_first:
+        statement = statement.order_by(sa.case((_only("failed"), 0), (_only("retried"), 1), else_=2))
+    statement = statement.order_by(action.c.done_at.desc(), action.c.id.desc())
     if only:
         statement = statement.where(_only(only))
     with services.store.reading() as tx:
-        if no:
-            if repo.find_incident(tx, no) is None:
-                raise NotFound(f"没有编号为 {no} 的事项。")
-            statement = statement.where(t.incident.c.no == no)
-        if actor:
-            statement = statement.where(concerned(tx, actor))
-        found = tx.all(statement)
+        found = tx.all(statement.where(*_runs_of(tx, no, day, actor, kind)))
         rows = found[: min(limit, MOST_ROWS)]
         sent = _deliveries_of(tx, [row.id for row in rows])
     return {
         "runs": [_run_view(row, sent.get(row.id, [])) for row in rows],
         "next": after + len(rows) if len(found) > len(rows) else None,
     }
+
+
+def run_sums(
+    services: Services, no: str = "", day: date | None = None, actor: Actor | None = None, *, kind: str = ""
+) -> dict[str, int]:
+    """How many runs of the day, or of the incident, there are; how many of them failed, were tried again, never ran."""
+    counted = {
+        "ran": _only("ran"), "failed": _only("failed"), "retried": _only("retried"),
+        "needless": _only(ActionState.SUPERSEDED),
+    }  # fmt: skip
+    columns = [sa.func.sum(sa.case((condition, 1), else_=0)).label(name) for name, condition in counted.items()]
+    statement = sa.select(*columns).select_from(
+        t.timed_action.outerjoin(t.incident, t.incident.c.id == t.timed_action.c.incident_id)
+    )
+    with services.store.reading() as tx:
+        row = tx.one(statement.where(*_runs_of(tx, no, day, actor, kind)))
+    return {name: int(getattr(row, name) or 0) for name in counted}
+
+
+def _runs_of(tx: Tx, no: str, day: date | None, actor: Actor | None, kind: str) -> list[sa.ColumnElement[bool]]:
+    """Whatever came due or became needless: of an incident, on a Shanghai day, that the actor may see."""
+    action = t.timed_action.c
+    found: list[sa.ColumnElement[bool]] = [action.state != ActionState.PENDING]
+    if day is not None:
+        begin = datetime.combine(day, datetime.min.time(), SHANGHAI)
+        found.append(action.done_at >= begin)
+        if day < date.max:  # the last day there is has no end
+            found.append(action.done_at < begin + timedelta(days=1))
+    if kind:
+        found.append(action.kind == kind)
+    if no:
+        if repo.find_incident(tx, no) is None:
+            raise NotFound(f"没有编号为 {no} 的事项。")
+        found.append(t.incident.c.no == no)
+    if actor:
+        found.append(concerned(tx, actor))
+    return found
 
 
 #: What did not reach whom it was meant for, or not everybody of them.
@@ -382,6 +409,8 @@ def _only(wanted: str) -> sa.ColumnElement[bool]:
         return own.where(delivery.state.in_(_NOT_ARRIVED))
     if wanted == "retried":
         return own.where(delivery.attempts > 1)
+    if wanted == "ran":
+        return t.timed_action.c.state != ActionState.SUPERSEDED
     return t.timed_action.c.state == wanted
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import io
 import json
 import re
@@ -20,14 +21,16 @@ from starlette.testclient import TestClient
 from flows.history import History
 from flows.rest import PrefectApi
 from huiying.domain.access import AccessRole
-from huiying.domain.kinds import Kind, TimeKind
+from huiying.domain.kinds import Kind, PublicationKind, TimeKind
 from huiying.domain.outcome import Permanent
+from huiying.domain.plan import SHANGHAI
 from huiying.service import channels, handover, incidents, queries, roster_admin, tokens
-from huiying.service.requests import RegisterRequest, TimeInput
+from huiying.service.requests import RegisterRequest, ReleaseRequest, TimeInput
 from huiying.service.roster_admin import ShiftInput
 from huiying.store import tables as t
 from huiying.web.app import create_app
 from huiying.web.guard import Throttle
+from huiying.web.pages import runs as runs_page
 from huiying.web.pages import wall
 from tests.fakes.desk import Seat, take_seat
 from tests.fakes.house import OPERATOR, House, acting, house_template, open_house, run_engine_once
@@ -190,6 +193,52 @@ def test_who_operates_sees_runs_without_recipients(seats: dict[str, Seat], no: s
     assert no in page
     assert "张一" not in page
     assert "工作群" not in page
+
+
+def test_trouble_is_counted_for_the_whole_day_and_comes_first(
+    house: House, seats: dict[str, Seat], monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(runs_page, "_ON_A_PAGE", 2)
+    numbers = []
+    for _ in range(4):
+        numbers.append(register(house))
+        run_engine_once(house.services)
+        house.clock.advance(timedelta(minutes=1))
+    with house.services.store.transaction("test") as tx:
+        first = sa.select(t.incident.c.id).where(t.incident.c.no == numbers[0]).scalar_subquery()
+        second = sa.select(t.incident.c.id).where(t.incident.c.no == numbers[1]).scalar_subquery()
+        tx.run(t.delivery.update().where(t.delivery.c.incident_id == first).values(state="failed"))
+        tx.run(t.delivery.update().where(t.delivery.c.incident_id == second).values(attempts=2))
+    day = house.clock().astimezone(SHANGHAI).date().isoformat()
+    page, following = (seats["zhang"].get(f"/runs?day={day}&after={after}").text for after in (0, 2))
+    for text in (page, following):
+        assert "未送达或失败 1" in text
+        assert "有重试 1" in text
+        assert "全部正常" not in text
+    listed = re.findall(r'<b class="num">([^<]+)</b>', page)
+    assert listed == numbers[:2]  # the oldest of all, because of what became of them
+    assert page.count('class="panel run bad"') == 1
+    of_one = seats["zhang"].get(f"/incidents/{numbers[3]}/runs").text
+    assert "全部正常 1" in of_one
+
+
+def test_what_became_needless_before_it_ran_is_counted_and_listed_only_on_request(house: House, seats: dict[str, Seat]):
+    no = register(house)
+    run_engine_once(house.services)
+    release = ReleaseRequest(PublicationKind.RESPONSE, house.clock(), url="https://www.example.cn/1")
+    incidents.record_release(house.services, acting("zhang", AccessRole.DUTY), no, release)
+    run_engine_once(house.services)
+    needless = queries.run_sums(house.services, no)["needless"]
+    assert needless > 1
+    for url in (f"/incidents/{no}/runs", f"/runs?incident={no}"):
+        page = seats["zhang"].get(url).text
+        assert 'class="chip off"' not in page
+        assert f"另有 {needless} 条在执行以前已失效" in page
+        link = re.search(r'href="([^"]+)">列出已失效的', page)
+        assert link
+        shown = seats["zhang"].get(html.unescape(link[1])).text
+        assert shown.count('class="panel run"') == shown.count('class="chip off"') == needless
+        assert "另有" not in shown
 
 
 def test_prefect_beside_our_own_record_and_a_failed_delivery_under_a_completed_flow(
