@@ -320,6 +320,7 @@ def test_a_broken_chain_names_its_first_bad_row(house: House, seats: dict[str, S
     ("query", "found"),
     [
         ("who=张一", True), ("who=person:zhang", True), ("who=nobody", False), ("what=incident.", True), ("what=backup", False),
+        ("what=事项·登记", True), ("what=登记", True), ("what=交接班", False),
         ("subject=incident:", True), ("since=2030-01-01", False), ("until=2000-01-01", False), ("since=junk", True),
     ],
 )  # fmt: skip
@@ -328,6 +329,15 @@ def test_filters_find_by_person_action_subject_and_day(
 ):
     page = seats["li"].get(f"/audit?{query}").text
     assert ("没有符合条件的审计记录" not in page) == found
+
+
+def test_the_words_of_actions_are_offered_and_found_in_english(house: House, seats: dict[str, Seat], no: str):
+    assert '<option value="登录·锁定">session.locked</option>' in seats["li"].get("/audit").text
+    seats["li"].post("/language", {"to": "/", "language": "en"})
+    page = seats["li"].get("/audit?what=Incident%20registered").text
+    assert '<option value="Sign-in·locked">session.locked</option>' in page
+    assert re.search(r'data-label="Action">Incident·registered<br><span class="muted small">incident.registered', page)
+    assert "Sign-in·started" not in page.partition("<tbody>")[2]
 
 
 def test_pages_go_on_where_the_last_one_ended(house: House, seats: dict[str, Seat], no: str):

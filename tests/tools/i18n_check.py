@@ -18,6 +18,7 @@ from babel.messages.catalog import Catalog
 from babel.messages.extract import extract_from_dir
 from babel.messages.pofile import read_po
 
+from huiying.domain import audit_words
 from huiying.domain.kinds import Word
 from huiying.service import desk, policies, queries, request_facts
 from huiying.web.pages.words import CATALOGUE
@@ -49,6 +50,7 @@ def texts() -> dict[str, str]:
 def _words() -> Iterator[tuple[str, str]]:
     yield from ((text, "huiying/service/queries.py:spoken") for text in queries.spoken())
     yield from ((text, "huiying/service/request_facts.py:labels") for text in request_facts.LABELS)
+    yield from ((text, "huiying/domain/audit_words.py:spoken") for text in audit_words.spoken())
     yield from ((text, "huiying/service/desk.py:messages") for text in desk.MESSAGES_ZH.values())
     yield from ((text, "huiying/service/policies.py:besides") for text in policies.BESIDES_ZH.values())
     for name in WORDS:
