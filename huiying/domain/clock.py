@@ -198,7 +198,7 @@ class _Fulfilment:
     publication_id: int | None
 
 
-def _counts_at(publication: Publication, due_at: datetime) -> datetime:
+def counts_at(publication: Publication, due_at: datetime) -> datetime:
     """The moment a publication counts from.
 
     One that is on time but was entered only after the limit had passed counts from its entry, until a second person has
@@ -221,7 +221,7 @@ def _fulfilment(
         line = max(course.anchor.at, course.credit_before or course.anchor.at)
         if publication.published_at < line and not publication.credited:
             continue
-        found.append(_Fulfilment(_counts_at(publication, due_at), publication.id))
+        found.append(_Fulfilment(counts_at(publication, due_at), publication.id))
     return min(found, key=lambda f: f.at) if found else None
 
 

@@ -196,7 +196,8 @@ def _continuous(row: Any, say: Say, _names: Known) -> Iterator[str]:
 
 
 def _stage(row: Any, say: Say, _names: Known) -> Iterator[str]:
-    yield stage_zh(row.detail["stage"], say)
+    if row.detail.get("stage"):
+        yield stage_zh(row.detail["stage"], say)
 
 
 def _attribution(row: Any, say: Say, names: Known) -> Iterator[str]:

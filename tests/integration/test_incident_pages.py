@@ -550,6 +550,33 @@ def test_the_course_of_an_incident_names_what_was_done_on_the_page_and_beside_th
     assert "变更主办单位:示例市水务局" in beside
 
 
+def test_an_auditor_reads_the_strict_line_first_with_its_own_verdict(sit: Sit, house: House):
+    place = register(sit(), first_exposed_at="2025-06-02T08:30", detected_at="2025-06-02T08:50", late_exposure="1")
+    assert sit("wang").post("/requests/1/approve", {}).status_code == 303
+    house.clock.advance(timedelta(hours=4, minutes=10))  # 13:10: over by the occurrence, not yet by the exposure
+    clocks = sit("li").get(place).text.partition('id="clocks"')[2].partition("</table>")[0]
+    assert clocks.index("严格口径在前") < clocks.index(">状态<")
+    first = clocks.partition("<tbody>")[2].partition("</td>")[0]
+    assert re.search(
+        r'<b><span class="nowrap">按事发 <span class="num">06-02 13:00</span>.*已超时 超 10 分 00 秒.*</b>',
+        first,
+        re.DOTALL,
+    )
+    assert "按首发" in first
+    assert "计时中" in clocks
+    beside = sit("li").get(f"/desk/panel/{place.rpartition('/')[2]}").text
+    assert re.search(r"<b>.*按事发.*06-02 13:00.*已超时 超 10 分", beside)
+    for word in ("按事发", "按知悉"):  # once for each of the two limits; from 按首发 they run
+        assert beside.count(word) == 2
+    plain = sit().get(place).text.partition('id="clocks"')[2].partition("</table>")[0]
+    assert "严格口径在前" not in plain
+    assert plain.index(">截止<") < plain.index("其他口径")
+    beside = sit().get(f"/desk/panel/{place.rpartition('/')[2]}").text
+    assert "按事发 06-02 13:00" in beside
+    assert "按事发 06-03 08:00" in beside
+    assert "已超时 超 10 分" not in beside
+
+
 def test_a_form_from_before_somebody_elses_change_is_not_carried_out(sit: Sit):
     place = register(sit())
     seen = version_of(sit().get(place).text)

@@ -25,7 +25,7 @@ from huiying.web.pages.words import CATALOGUE
 
 WEB = Path(__file__).resolve().parents[2] / "huiying" / "web"
 #: Modules whose words the desk shows by ``_(word.zh)``.
-WORDS = ("access", "kinds", "remaining", "signing", "handover", "incident")
+WORDS = ("access", "kinds", "remaining", "signing", "handover", "incident", "strictness")
 _METHODS = [("pages/**.py", "python"), ("templates/**.html", "jinja2")]
 _OPTIONS = {"templates/**.html": {"trimmed": "true", "silent": "false"}}
 #: A sentence with fewer fixed characters than this could be anything.

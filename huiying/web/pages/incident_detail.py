@@ -163,6 +163,7 @@ def _page(
             _marks(case, say),
             say("现在"),
         ),
+        strict_first=Permission.AUDIT in session.actor.permissions,
         stages=_stages(view, say),
         may=may,
         actions=actions.ACTIONS,
