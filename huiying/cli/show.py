@@ -202,6 +202,8 @@ def request(one: Mapping[str, Any]) -> None:
     line(f"{mark}申请 {one['id']}  事项 {one['incident']}  {one['command_zh']}|{one['state_zh']}", "bold")
     line(f"    提出:{one['requested_by_name']} {at(one['requested_at'])}")
     line(f"    申请人的话:{one['words'] or '(没有写明)'}")
+    for fact in one["facts"]:
+        line(f"    {fact['label']}:{_fact(fact)}")
     line(f"    须第二人的原因:{'、'.join(one['reasons'])}")
     for moved in one["moved"]:
         line(f"    {moved['name']}:{_side(moved['before'])} → {_side(moved['after'])}")
@@ -212,6 +214,13 @@ def request(one: Mapping[str, Any]) -> None:
         line(f"    可复核:{may or '尚无可复核的账号'}", "" if may else "bold red")
     else:
         line(f"    办理:{one['decided_by']} {at(one['decided_at'])} {one['note']}".rstrip())
+
+
+def _fact(fact: Mapping[str, Any]) -> str:
+    """A value of what is asked for, with the old one before it."""
+    old, new = (at(text) if fact["form"] == "time" and text else text for text in (fact["was"], fact["now"]))
+    said = f"{old} → {new or '(无)'}" if old and old != new else new
+    return f"{said} {fact['more']}".rstrip()
 
 
 def _side(side: Mapping[str, Any] | None) -> str:
@@ -289,7 +298,11 @@ def timeline(answer: Mapping[str, Any]) -> None:
             line(f"{at(answer['now'])}  ──── 现在 ────", "cyan")
             passed = True
         waits = "(待处理)" if item["future"] and not passed else ""
-        line(f"{at(item['at'])}  {item['zh']}{waits}{_whom(item)}", "dim" if passed else "")
+        line(f"{at(item['at'])}  {item['zh']}{_typed(item)}{waits}{_whom(item)}", "dim" if passed else "")
+
+
+def _typed(item: Mapping[str, Any]) -> str:
+    return "".join(f" · {text}" for text in item.get("typed", ()))
 
 
 def _whom(item: Mapping[str, Any]) -> str:

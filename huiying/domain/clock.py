@@ -199,14 +199,17 @@ class _Fulfilment:
     publication_id: int | None
 
 
-def _counts_at(publication: Publication, due_at: datetime) -> datetime:
+def counts_at(publication: Publication, due_at: datetime) -> datetime:
     """The moment a publication counts from.
 
     One that is on time but was entered only after the limit had passed counts from its entry, until a second person has
-    confirmed it (domain.md §7.5): the clock stops, the verdict does not flip.
+    confirmed it (domain.md §7.5): the clock stops, the verdict does not flip. What had been entered before a time was
+    corrected counts from its own time: a due time that moves earlier makes no publication late by its entry. Where such
+    a correction turns a breach into a success, ``second_person_reasons`` holds the correction itself.
     """
     entered_after = publication.published_at <= due_at < publication.entered_at
-    return publication.entered_at if entered_after and not publication.confirmed else publication.published_at
+    settled = publication.confirmed or publication.as_published
+    return publication.entered_at if entered_after and not settled else publication.published_at
 
 
 def _fulfilment(
@@ -219,7 +222,7 @@ def _fulfilment(
         line = max(course.anchor.at, course.credit_before or course.anchor.at)
         if publication.published_at < line and not publication.credited:
             continue
-        found.append(_Fulfilment(_counts_at(publication, due_at), publication.id))
+        found.append(_Fulfilment(counts_at(publication, due_at), publication.id))
     return min(found, key=lambda f: f.at) if found else None
 
 

@@ -187,7 +187,8 @@ RECORD_ONLY = frozenset(
 def fold(entries: Iterable[Entry], publications: Iterable[Publication], rules: Iterable[ClockRule]) -> Facts:
     """The facts that hold after these entries of one cycle (in order; the first is ``registered``)."""
     facts: Facts | None = None
-    for entry in entries:
+    told = list(entries)
+    for entry in told:
         if entry.what == "registered":
             facts = _registered(facts, entry)
         elif facts is not None and entry.what in _FOLDS:
@@ -198,7 +199,21 @@ def fold(entries: Iterable[Entry], publications: Iterable[Publication], rules: I
     if facts is None:
         message = "an incident without a registration entry"
         raise ValueError(message)
-    return replace(facts, publications=tuple(publications), rules=tuple(rules))
+    early = _entered_before_a_correction(told)
+    judged = (replace(p, as_published=True) if p.id in early else p for p in publications)
+    return replace(facts, publications=tuple(judged), rules=tuple(rules))
+
+
+def _entered_before_a_correction(entries: Iterable[Entry]) -> frozenset[int]:
+    """The publications that stood in the record when a time was corrected; a correction says what the time was before."""
+    seen: set[int] = set()
+    judged: set[int] = set()
+    for entry in entries:
+        if entry.what == "publication":
+            seen.add(entry.detail["id"])
+        elif entry.what == "time_fact" and "was" in entry.detail:
+            judged |= seen
+    return frozenset(judged)
 
 
 def unite(primary: Facts, children: Iterable[Facts]) -> Facts:

@@ -25,6 +25,8 @@ HANDED_OVER = frozenset({Role.DUTY_OFFICER, Role.SHIFT_LEADER})
 SIGN_WITHIN = timedelta(minutes=30)
 #: From how long before a change of shift it is spoken of, how early its hand-over may be, how long it stays open.
 _AHEAD, _EARLY, _SHOWN = timedelta(minutes=30), timedelta(hours=3), timedelta(hours=24)
+#: How long after the end of a turn somebody still hands it over rather than anything else.
+_LATELY = timedelta(hours=3)
 #: Shifts whose ends and beginnings lie this close together follow each other.
 _SEAM = timedelta(hours=1)
 
@@ -216,16 +218,32 @@ def unsigned_changes(shifts: Iterable[Shift], handed: Iterable[Signed], now: dat
     return sorted(found, key=lambda change: (change.at, change.unit_id, change.from_person))
 
 
-def _successors(shift: Shift, known: Iterable[Shift]) -> tuple[str, ...]:
-    """Who follows; nobody where the same person goes on."""
-    following = [
-        other.person_id
+def turns_after(shifts: Iterable[Shift], unit_id: str, person_id: str, now: datetime) -> list[Shift]:
+    """The turns that a person's own turn is handed over to: the present one, or one that has just ended.
+
+    Not whoever else is on duty meanwhile: the same duty only, and from about the end of that turn on.
+    """
+    known = [shift for shift in shifts if shift.unit_id == unit_id]
+    own = [shift for shift in known if shift.person_id == person_id and shift.starts_at <= now]
+    present = [shift for shift in own if now < shift.ends_at]
+    turns = present or [shift for shift in own if shift.ends_at <= now < shift.ends_at + _LATELY]
+    return list(dict.fromkeys(following for turn in turns for following in _following(turn, known)))
+
+
+def _following(shift: Shift, known: Iterable[Shift]) -> list[Shift]:
+    """The turns that follow; none where the same person goes on."""
+    found = [
+        other
         for other in known
         if (other.unit_id, other.role) == (shift.unit_id, shift.role)
         and abs(other.starts_at - shift.ends_at) <= _SEAM
         and other.ends_at > shift.ends_at
     ]
-    return () if shift.person_id in following else tuple(dict.fromkeys(following))
+    return [] if any(other.person_id == shift.person_id for other in found) else found
+
+
+def _successors(shift: Shift, known: Iterable[Shift]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(other.person_id for other in _following(shift, known)))
 
 
 def _belongs(one: Signed, shift: Shift) -> bool:

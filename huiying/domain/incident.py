@@ -47,6 +47,7 @@ class Publication:
     """Something put before the public. ``published_at`` is the start for a press conference.
 
     ``confirmed``: a second person confirmed an on-time publication that was entered only after the limit had passed.
+    ``as_published``: a time was corrected after it had been entered; since then its own time counts, not its entry.
     ``credited``: a reviewer lets a publication count although it is older than the grading that started the clock.
     """
 
@@ -60,6 +61,7 @@ class Publication:
     credited: bool = False
     confirmed: bool = False
     withdrawn: bool = False
+    as_published: bool = False
 
     @property
     def is_valid(self) -> bool:

@@ -16,7 +16,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from huiying.domain.access import Permission
-from huiying.domain.audit_words import action_zh, actor_zh
+from huiying.domain.audit_words import action_zh, actor_zh, codes_for
 from huiying.domain.errors import Forbidden
 from huiying.service.actor import Actor
 from huiying.service.scope import concerning, is_of_house, visible_units
@@ -64,10 +64,14 @@ def entries(
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """Which entries: whose (id or name), what action, about what, from and until when; empty fields match all."""
+    """Which entries: whose (id or name), what action, about what, from and until when; empty fields match all.
+
+    ``what``: the beginning of a code, or words of its reading; ``codes`` adds what they mean in another language.
+    """
 
     who: str = ""
     what: str = ""
+    codes: tuple[str, ...] = ()
     subject: str = ""
     since: datetime | None = None
     until: datetime | None = None
@@ -136,7 +140,8 @@ def _conditions(tx: Tx, wanted: Wanted) -> list[sa.ColumnElement[bool]]:
         people = [f"person:{row.id}" for row in tx.all(named.limit(200))]
         found.append(sa.or_(table.actor.contains(wanted.who, autoescape=True), table.actor.in_(people)))
     if wanted.what:
-        found.append(table.action.startswith(wanted.what, autoescape=True))
+        codes = {*wanted.codes, *codes_for(wanted.what)}
+        found.append(sa.or_(table.action.startswith(wanted.what, autoescape=True), table.action.in_(codes)))
     if wanted.subject:
         found.append(table.subject.contains(wanted.subject, autoescape=True))
     if wanted.since is not None:

@@ -24,7 +24,7 @@ from huiying.domain.kinds import (
 )
 from huiying.domain.plan import summary_action
 from huiying.domain.sentences import listed, said, term
-from huiying.service.actor import EVERYWHERE, Actor
+from huiying.service.actor import Actor
 from huiying.service.clockwork import Snapshot, refresh, snapshot
 from huiying.service.deciders import deciders
 from huiying.service.idempotency import recall, remember, request_hash
@@ -127,7 +127,7 @@ def execute(
         with services.store.transaction(actor.id, crash="change") as tx:
             if recall(tx, actor.id, key, digest) is not None:
                 return incident_view(tx, no)
-            after = _perform(tx, actor, actor.id, "", name, no, payload)
+            after = perform(tx, actor, actor.id, "", name, no, payload)
             remember(tx, actor.id, key, {"no": no})
             return incident_view(tx, no, after)
     except _PendingError as pending:
@@ -200,7 +200,7 @@ def locked(tx: Tx, actor: Actor, no: str, *, lead_only: bool = False) -> Any:
     return row
 
 
-def _perform(
+def perform(
     tx: Tx,
     actor: Actor,
     actor_id: str,
@@ -210,6 +210,7 @@ def _perform(
     payload: dict[str, Any],
     deciding: int = 0,
 ) -> Snapshot:
+    """Carry a command out inside the caller's transaction; without an approver it may raise that it needs one."""
     _, function = COMMANDS[name]
     row = locked(tx, actor, no, lead_only=name in _FOR_THE_LEAD)
     change = Change(tx, row, actor_id, approver_id, snapshot(tx, row))
@@ -346,8 +347,8 @@ def approve(services: Services, actor: Actor, request_id: int, note: str = "") -
         request = pending_request(tx, request_id)
         if request.requested_by == actor.id:
             raise Forbidden("申请人不能复核自己的申请,请由另一人办理。申请仍待复核。")
-        row = _incident_of(tx, request)
-        after = _perform(
+        row = incident_of(tx, request)
+        after = perform(
             tx, actor, request.requested_by, actor.id, request.command, row.no, request.payload, deciding=request_id
         )
         settle_request(tx, request_id, "approved", actor.id, text)
@@ -369,59 +370,6 @@ def reject(services: Services, actor: Actor, request_id: int, note: str = "") ->
         return incident_view(tx, row.no)
 
 
-@dataclass(frozen=True, slots=True)
-class Moved:
-    """A clock before and after a change; a clock that begins or goes has no other side."""
-
-    before: Clock | None
-    after: Clock | None
-
-
-class _RehearsedError(Exception):
-    """Rolls a rehearsal back."""
-
-
-def rehearse(services: Services, request_id: int) -> list[Moved]:
-    """What a pending request would do to the clocks if it were approved now; tried and rolled back.
-
-    Raises what the approval itself would be refused with, its rights apart.
-    """
-    found: list[Moved] = []
-    try:
-        with services.store.transaction("system:rehearsal") as tx:
-            found = _rehearsed(tx, request_id)
-            _never_mind()
-    except _RehearsedError:
-        pass
-    return [moved for moved in found if _is_news(moved)]
-
-
-def _never_mind() -> None:
-    raise _RehearsedError
-
-
-def _rehearsed(tx: Tx, request_id: int) -> list[Moved]:
-    anywhere = Actor(tx.actor, units=EVERYWHERE)
-    request = pending_request(tx, request_id)
-    row = _incident_of(tx, request)
-    before = {clock.key: clock for clock in snapshot(tx, row).clocks}
-    after = _perform(
-        tx, anywhere, request.requested_by, anywhere.id, request.command, row.no, request.payload, deciding=request_id
-    )
-    if after.row.cycle != row.cycle:
-        before = {}
-    kept = {clock.key for clock in after.clocks}
-    found = [Moved(before.get(clock.key), clock) for clock in after.clocks]
-    return found + [Moved(clock, None) for key, clock in before.items() if key not in kept]
-
-
-def _is_news(moved: Moved) -> bool:
-    if moved.before is None or moved.after is None:
-        return True
-    old, new = moved.before, moved.after
-    return (old.due_at, old.state, old.binding) != (new.due_at, new.state, new.binding)
-
-
 def pending_request(tx: Tx, request_id: int) -> Any:
     request = tx.one(sa.select(t.change_request).where(t.change_request.c.id == request_id).with_for_update())
     if request is None:
@@ -437,7 +385,7 @@ def pending_request(tx: Tx, request_id: int) -> Any:
     return request
 
 
-def _incident_of(tx: Tx, request: Any) -> Any:
+def incident_of(tx: Tx, request: Any) -> Any:
     """The incident of a request, locked; what was asked for before a flare-up has no place in the new cycle."""
     row = tx.one(sa.select(t.incident).where(t.incident.c.id == request.incident_id).with_for_update())
     assert row is not None

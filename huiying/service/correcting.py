@@ -24,7 +24,6 @@ from huiying.service.requests import (
 )
 from huiying.service.services import Services
 from huiying.store import incidents as repo
-from huiying.store import tables as t
 
 
 def correct(services: Services, actor: Actor, no: str, request: CorrectRequest) -> dict[str, Any]:
@@ -63,21 +62,6 @@ def _correct_time(change: Change, payload: dict[str, Any]) -> None:
         change.tx, change.row.id, change.row.cycle, [("time_fact", detail)], change.actor_id, change.approver_id
     )
     choose_packs(change.tx, change.row, repo.load_facts(change.tx, change.row, lambda _pack, _version: ()))
-    _judge_by_publication_time(change)
-
-
-def _judge_by_publication_time(change: Change) -> None:
-    """After a correction every publication counts from when it was published, whenever it was entered.
-
-    Where that turns a breach into a success the whole correction is held for a second person anyway; where it does not,
-    a due time that moved earlier must not make an on-time publication late by its entry.
-    """
-    table = t.publication
-    change.tx.run(
-        table.update()
-        .where(table.c.incident_id == change.row.id, table.c.cycle == change.row.cycle, table.c.confirmed_by.is_(None))
-        .values(confirmed_by=change.approver_id or change.actor_id)
-    )
 
 
 def update_details(

@@ -14,14 +14,19 @@ import sqlalchemy as sa
 
 from huiying.domain.access import Permission
 from huiying.domain.errors import NotFound
+from huiying.domain.incident import Facts
 from huiying.domain.kinds import ClockState, EventKind, Role, Severity
 from huiying.domain.remaining import HOUR, WITHIN_4_HOURS, Urgency, urgency
 from huiying.domain.sentences import said
+from huiying.domain.strictness import Line as LimitLine
+from huiying.domain.strictness import Verdict, lines_of, strict_verdict
 from huiying.service.actor import Actor
-from huiying.service.queries import Say, clock_zh, fact_zh, on_duty, step_of
+from huiying.service.fact_words import Say, fact_zh, known
+from huiying.service.queries import clock_zh, on_duty, step_of
 from huiying.service.scope import concerned, visible_units
 from huiying.service.services import Services
 from huiying.service.views import unit_names, zh
+from huiying.store import incidents as repo
 from huiying.store import tables as t
 from huiying.store.db import Tx
 
@@ -344,7 +349,10 @@ def _next_actions(tx: Tx, clock_ids: Sequence[int]) -> dict[int, Any]:
 
 @dataclass(frozen=True, slots=True)
 class Lane:
-    """One clock of an incident, placed on a common axis of 0 to 1000."""
+    """One clock of an incident, placed on a common axis of 0 to 1000.
+
+    ``lines``: the same limit by the incident's other times; ``strict``: what an auditor reads first.
+    """
 
     name: str
     state: ClockState
@@ -355,6 +363,8 @@ class Lane:
     begins: int
     ends: int
     stops: int  # where it was answered, or the present
+    lines: tuple[LimitLine, ...] = ()
+    strict: Verdict | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -398,6 +408,8 @@ def panel(services: Services, actor: Actor, no: str, say: Say = str) -> Panel:
             .limit(_LANES)
         )
         start, end = _axis(clocks, tx.now)
+        documents = any(clock.pack_id for clock in clocks)
+        facts = repo.load_facts(tx, row, lambda _pack, _version: ()) if documents else None
         return Panel(
             no=row.no,
             title=row.title,
@@ -405,7 +417,7 @@ def panel(services: Services, actor: Actor, no: str, say: Say = str) -> Panel:
             severity_zh=zh(Severity, row.severity),
             lead=unit_names(tx, [row.unit_id]).get(row.unit_id, row.unit_id),
             state_open=row.ended_at is None,
-            lanes=[_lane(clock, tx.now, start, end) for clock in clocks],
+            lanes=[_lane(clock, facts, tx.now, start, end) for clock in clocks],
             now_at=_place(tx.now, start, end),
             log=_log(tx, row, say),
         )
@@ -427,10 +439,11 @@ def _place(at: datetime, start: datetime, end: datetime) -> int:
     return round(1000 * (at - start) / (end - start))
 
 
-def _lane(clock: Any, now: datetime, start: datetime, end: datetime) -> Lane:
+def _lane(clock: Any, facts: Facts | None, now: datetime, start: datetime, end: datetime) -> Lane:
     runs = clock.state in ACTIVE
     seconds = int((clock.due_at - now).total_seconds()) if runs else None
     state = ClockState.BREACHED if runs and clock.due_at < now else ClockState(clock.state)
+    lines, strict = _lines_of(clock, facts, state, now)
     return Lane(
         name=clock.name,
         state=state,
@@ -441,7 +454,20 @@ def _lane(clock: Any, now: datetime, start: datetime, end: datetime) -> Lane:
         begins=_place(clock.started_at, start, end),
         ends=_place(clock.due_at, start, end),
         stops=_place(clock.fulfilled_at or clock.ended_at or max(now, clock.started_at), start, end),
+        lines=lines,
+        strict=strict,
     )
+
+
+def _lines_of(
+    clock: Any, facts: Facts | None, state: ClockState, now: datetime
+) -> tuple[tuple[LimitLine, ...], Verdict | None]:
+    """A document's limit by the other times; a house target has none."""
+    if facts is None or not clock.pack_id:
+        return (), None
+    limit = clock.due_at - clock.started_at
+    verdict = strict_verdict(facts, limit, state, clock.fulfilled_at, clock.publication_id, now)
+    return lines_of(facts, limit), verdict
 
 
 def _log(tx: Tx, incident: Any, say: Say) -> list[Event]:
@@ -477,7 +503,9 @@ def feed(services: Services, actor: Actor, most: int = 12, say: Say = str) -> li
 def _facts() -> sa.Select[Any]:
     history = t.history.c
     return (
-        sa.select(history.what, history.detail, history.recorded_at, history.recorded_by, t.incident.c.no)
+        sa.select(
+            history.incident_id, history.what, history.detail, history.recorded_at, history.recorded_by, t.incident.c.no
+        )
         .join(t.incident, t.incident.c.id == history.incident_id)
         .order_by(history.id.desc())
     )
@@ -495,8 +523,8 @@ def _clock_news() -> sa.Select[Any]:
 
 
 def _told(tx: Tx, facts: Sequence[Any], clocks: Sequence[Any], say: Say) -> list[Event]:
-    names = _person_names(tx, (row.recorded_by for row in facts))
-    told = [Event(row.recorded_at, fact_zh(row, say), names.get(row.recorded_by, ""), row.no) for row in facts]
+    names, named = _person_names(tx, (row.recorded_by for row in facts)), known(tx, facts)
+    told = [Event(row.recorded_at, fact_zh(row, say, named), names.get(row.recorded_by, ""), row.no) for row in facts]
     tones = {"breached": "bad", "satisfied_late": "bad", "satisfied": "good"}
     return told + [
         Event(row.at, clock_zh(row.name, row, say), "", row.no, tones.get(row.what, "plain")) for row in clocks

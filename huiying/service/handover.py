@@ -33,6 +33,8 @@ REMARK_LIMIT = 500
 MOST_ROWS = 200
 _MOST_UNANSWERED = 1000
 _LONGEST_QUOTE = 40
+#: How far around the present turns are looked at; a leader's turn may last a week.
+_AROUND, _LOOKED_AHEAD = timedelta(hours=26), timedelta(days=15)
 _OPEN = [str(state) for state in IncidentState if state.is_open]
 _OPEN_CLOCKS = [str(state) for state in ClockState if state.is_open]
 _SIGNERS = [str(role) for role, granted in GRANTS.items() if Permission.ACKNOWLEDGE in granted]
@@ -77,7 +79,7 @@ def _own_unit(tx: Tx, person_id: str, units: list[str]) -> str:
 
 def _successors(tx: Tx, tree: dict[str, str | None], unit_id: str, own: str) -> list[dict[str, Any]]:
     """Who may sign for the next shift; whoever is entered for it in front."""
-    access, person, shift = t.access.c, t.person.c, t.shift.c
+    access, person = t.access.c, t.person.c
     rows = tx.all(
         sa.select(person.id, person.name)
         .distinct()
@@ -87,15 +89,24 @@ def _successors(tx: Tx, tree: dict[str, str | None], unit_id: str, own: str) -> 
         )
         .order_by(person.name, person.id)
     )
-    soon = sa.select(shift.person_id, shift.starts_at).where(
-        shift.unit_id == unit_id,
-        shift.cancelled_at.is_(None),
-        shift.starts_at <= tx.now + timedelta(hours=3),
-        shift.ends_at > tx.now,
-    )
-    starts = {row.person_id: row.starts_at for row in tx.all(soon.order_by(shift.starts_at))}
-    people = [{"id": row.id, "name": row.name, "next": row.id in starts} for row in rows]
+    following = {turn.person_id for turn in _turns_after(tx, unit_id, own)}
+    people = [{"id": row.id, "name": row.name, "next": row.id in following} for row in rows]
     return sorted(people, key=lambda one: not one["next"])
+
+
+def _turns_after(tx: Tx, unit_id: str, person_id: str) -> list[paper.Shift]:
+    shift = t.shift.c
+    rows = tx.all(
+        sa.select(t.shift)
+        .where(shift.unit_id == unit_id, shift.cancelled_at.is_(None))
+        .where(shift.ends_at > tx.now - _AROUND, shift.starts_at < tx.now + _LOOKED_AHEAD)
+        .order_by(shift.starts_at, shift.id)
+    )
+    return paper.turns_after([_shift(row) for row in rows], unit_id, person_id, tx.now)
+
+
+def _shift(row: Any) -> paper.Shift:
+    return paper.Shift(row.unit_id, row.role, row.person_id, row.starts_at, row.ends_at)
 
 
 def prepare(services: Services, actor: Actor, unit_id: str, to_person: str, notes: str = "") -> dict[str, Any]:
@@ -109,7 +120,7 @@ def prepare(services: Services, actor: Actor, unit_id: str, to_person: str, note
         allowed = {one["id"] for one in _successors(tx, parents(tx), unit_id, actor.person_id)}
         if to_person not in allowed:
             raise InvalidInput("to_person", "请选择接班人:须为该单位有签收权限的在册人员。未生成交接单。")
-        facts = _facts(tx, unit_id, to_person)
+        facts = _facts(tx, unit_id, actor.person_id, to_person)
         made = paper.snapshot(facts, text, tx.now)
         row = {
             "unit_id": unit_id, "from_person": actor.person_id, "to_person": to_person, "state": "prepared", "at": tx.now,
@@ -142,14 +153,14 @@ def _named(row: dict[str, Any]) -> dict[str, Any]:
 # -- the facts ---------------------------------------------------------------------------------------------------------
 
 
-def _facts(tx: Tx, unit_id: str, to_person: str) -> paper.Facts:
+def _facts(tx: Tx, unit_id: str, from_person: str, to_person: str) -> paper.Facts:
     tree = parents(tx)
     units = [key for key in tree if unit_id in unit_chain(tree, key)]
     names = unit_names(tx, set(tree))
     i = t.incident.c
     matters = tx.all(sa.select(t.incident).where(i.unit_id.in_(units), i.state.in_(_OPEN)))
     numbers = {row.no for row in matters}
-    until = _end_of_next(tx, unit_id, to_person)
+    until = _end_of_next(tx, unit_id, from_person, to_person)
     return paper.Facts(
         unit=names[unit_id],
         matters=[_matter(row, names) for row in matters],
@@ -218,8 +229,11 @@ def _requests(tx: Tx, units: list[str]) -> int:
     return int(tx.value(statement) or 0)
 
 
-def _end_of_next(tx: Tx, unit_id: str, person_id: str) -> datetime | None:
+def _end_of_next(tx: Tx, unit_id: str, from_person: str, person_id: str) -> datetime | None:
     """When the incoming person's own turn ends, where it is entered."""
+    turns = [turn.ends_at for turn in _turns_after(tx, unit_id, from_person) if turn.person_id == person_id]
+    if turns:
+        return max(turns)
     shift = t.shift.c
     statement = (
         sa.select(shift.ends_at)
@@ -385,15 +399,14 @@ def _missing(change: paper.Change, people: dict[str, str], units: dict[str, str]
 
 def _changes(tx: Tx) -> list[paper.Change]:
     shift = t.shift.c
-    around = timedelta(hours=26)
     rows = tx.all(
         sa.select(t.shift).where(
-            shift.cancelled_at.is_(None), shift.ends_at > tx.now - around, shift.starts_at < tx.now + around
+            shift.cancelled_at.is_(None), shift.ends_at > tx.now - _AROUND, shift.starts_at < tx.now + _AROUND
         )
     )
-    shifts = [paper.Shift(row.unit_id, row.role, row.person_id, row.starts_at, row.ends_at) for row in rows]
+    shifts = [_shift(row) for row in rows]
     signed = tx.all(
-        sa.select(t.handover).where(_H.state.in_(("offered", "taken")), _H.signed_out_at > tx.now - 2 * around)
+        sa.select(t.handover).where(_H.state.in_(("offered", "taken")), _H.signed_out_at > tx.now - 2 * _AROUND)
     )
     handed = [paper.Signed(s.unit_id, s.from_person, s.signed_out_at, taken=s.state == "taken") for s in signed]
     return paper.unsigned_changes(shifts, handed, tx.now)

@@ -9,15 +9,15 @@ from typing import Any
 import sqlalchemy as sa
 
 from huiying.domain.access import Permission
-from huiying.domain.clock import Clock
-from huiying.domain.errors import HuiyingError, NotFound
+from huiying.domain.errors import NotFound
 from huiying.domain.kinds import ActionState, ClockState, DeliveryState, EventKind
 from huiying.domain.lanes import Happened, Tick
 from huiying.domain.sentences import said, value_told
 from huiying.domain.similarity import Candidate, Likeness, alike
 from huiying.service import queries
 from huiying.service.actor import Actor
-from huiying.service.changes import Moved, rehearse
+from huiying.service.rehearsal import rehearse
+from huiying.service.request_facts import facts_of
 from huiying.service.scope import concerned, covers, parents, visible_units
 from huiying.service.services import Services
 from huiying.service.views import REQUEST_STATE_ZH, shown, zh
@@ -241,8 +241,8 @@ def waiting_requests(services: Services, actor: Actor, *, after: int = 0, limit:
         titles = _titles(tx, [request["incident"] for request in page])
     return {
         "requests": [
-            {**request, "title": titles.get(request["incident"], ""), **with_effect(services, actor, request, names)}
-            for request in page
+            {**request, "title": titles.get(request["incident"], "")}
+            for request in with_effects(services, actor, page, names)
         ],
         "total": len(found),
         "next": page[-1]["id"] if len(rest) > limit else None,
@@ -254,43 +254,34 @@ def _titles(tx: Tx, numbers: list[str]) -> dict[str, str]:
     return {row.no: row.title for row in rows}
 
 
-def with_effect(services: Services, actor: Actor, request: dict[str, Any], names: dict[str, str]) -> dict[str, Any]:
-    """Who asks, what the clocks would become, and whether this actor may decide."""
-    moved, obstacle = _effect(services, request["id"])
-    mine = request["requested_by"] == actor.id
+def with_effects(
+    services: Services, actor: Actor, requests: list[dict[str, Any]], names: dict[str, str]
+) -> list[dict[str, Any]]:
+    """The same requests with who asks for what, what the clocks would become, and whether this actor may decide."""
+    numbers = [request["id"] for request in requests]
+    tried, facts = rehearse(services, numbers), facts_of(services, numbers)
     approves = Permission.APPROVE in actor.permissions and actor.is_person
-    return {
-        "requested_by_name": who(request["requested_by"], names),
-        "moved": _once([_moved_view(one) for one in moved]),
-        "obstacle": obstacle,
-        "mine": mine,
-        "may_approve": approves and not mine,
-        "may_reject": approves and not mine,
-    }
-
-
-def _effect(services: Services, request_id: int) -> tuple[list[Moved], str]:
-    try:
-        return rehearse(services, request_id), ""
-    except HuiyingError as error:
-        return [], error.message
+    found = []
+    for request in requests:
+        effect, mine = tried[request["id"]].view(), request["requested_by"] == actor.id
+        found.append(
+            {
+                **request,
+                "requested_by_name": who(request["requested_by"], names),
+                "facts": facts[request["id"]],
+                "moved": _once(effect["moved"]),
+                "obstacle": effect["obstacle"],
+                "mine": mine,
+                "may_approve": approves and not mine,
+                "may_reject": approves and not mine,
+            }
+        )
+    return found
 
 
 def _once(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Two documents that ask for the same move alike; one line says it."""
     return [row for number, row in enumerate(rows) if row not in rows[:number]]
-
-
-def _moved_view(moved: Moved) -> dict[str, Any]:
-    clock = moved.after or moved.before
-    assert clock is not None
-    return {"name": clock.name, "before": _side(moved.before), "after": _side(moved.after)}
-
-
-def _side(clock: Clock | None) -> dict[str, Any] | None:
-    if clock is None:
-        return None
-    return {"due_at": shown(clock.due_at), "state": str(clock.state), "state_zh": clock.state.zh}
 
 
 def incident_of_request(services: Services, actor: Actor, request_id: int) -> str:

@@ -59,10 +59,11 @@ def record_release(
 
 
 def _with_effect(view: dict[str, Any]) -> dict[str, Any]:
-    """Say what the latest publication did: which clocks it ended, or why it ended none."""
+    """Say what the latest publication did: which clocks it ended, or why it ended none; ``waits``: for a second person."""
     latest = max(view["publications"], key=lambda publication: publication["id"], default=None)
     if latest is None:
         return view
+    view = {**view, "waits": _confirmation_of(view, latest["id"])}
     ended = [c["name"] for c in view["clocks"] if c["publication"] == latest["id"] and c["binding"]]
     if ended:
         return {**view, "effect": said("已停止:%(clocks)s", clocks=listed(map(term, ended)))}
@@ -70,6 +71,12 @@ def _with_effect(view: dict[str, Any]) -> dict[str, Any]:
     if not waiting:
         return {**view, "effect": said("没有正在计时的时钟,仅作记录")}
     return {**view, "effect": said("未停止任何时钟:%(why)s", why=_why_not(latest, waiting))}
+
+
+def _confirmation_of(view: dict[str, Any], publication_id: int) -> int | None:
+    """The request that asks a second person whether this publication was on time."""
+    asked = (one for one in view["requests"] if one["command"] == "confirm_publication")
+    return next((one["id"] for one in asked if one["payload"]["publication_id"] == publication_id), None)
 
 
 def _why_not(publication: dict[str, Any], waiting: list[dict[str, Any]]) -> str:

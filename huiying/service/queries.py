@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import date, datetime, timedelta
 from typing import Any
 
 import sqlalchemy as sa
 
-from huiying.domain.clock import Clock, derive_clocks, untimed_duties
+from huiying.domain.clock import Clock, derive_clocks
 from huiying.domain.errors import InvalidInput, NotFound
 from huiying.domain.incident import Facts, TimeFact, check_times, resolve_anchor, to_precision
 from huiying.domain.kinds import (
@@ -29,8 +29,10 @@ from huiying.domain.obligations import ObligationDue, due_dates
 from huiying.domain.plan import SHANGHAI, PlannedAction, plan_actions
 from huiying.domain.rules import Obligation, RulePack, packs_in_force
 from huiying.domain.sentences import Recorded, listed, said, term
+from huiying.service import fact_words
 from huiying.service.actor import Actor
 from huiying.service.changes import REQUEST_STEP
+from huiying.service.fact_words import Say, fact_zh, known, typed_of
 from huiying.service.obligations import anchors_of
 from huiying.service.requests import TimeInput
 from huiying.service.rulebook import (
@@ -43,12 +45,19 @@ from huiying.service.rulebook import (
 from huiying.service.scope import concerned, concerning, visible_units
 from huiying.service.second_person import waiting
 from huiying.service.services import Services
-from huiying.service.views import brief_view, clock_view, incident_view, request_view, shown, unit_names, zh
+from huiying.service.views import (
+    brief_view,
+    clock_view,
+    incident_view,
+    request_view,
+    shown,
+    unit_names,
+    untimed_view,
+    zh,
+)
 from huiying.store import incidents as repo
 from huiying.store import tables as t
 from huiying.store.db import Tx
-
-Say = Callable[[str], str]
 
 _OPEN_CLOCKS = ("running", "breached", "scheduled")
 OPEN_INCIDENTS = ("registered", "verifying", "graded", "handling", "responded", "continuing", "evaluating")
@@ -103,17 +112,7 @@ def preview(
             view = clock_view(clock, rules.get(clock.key), by_id.get(clock.pack_id), None, now)
             view["reminders"] = _reminders(tx, clock, now)
             found.append(view)
-        untimed = [
-            {
-                "rule": r.rule_id,
-                "name": r.name,
-                "pack": r.pack_id,
-                "clause": r.clause,
-                "status": str(r.status),
-                "note": r.note,
-            }
-            for r in untimed_duties(facts)
-        ]
+        untimed = untimed_view(facts, packs)
     return {
         "pack": pack_ids[0] if len(pack_ids) == 1 else None,
         "packs": [{"id": p.id, "version": p.version, "title": p.title, "doc_no": p.doc_no} for p in packs],
@@ -342,45 +341,72 @@ def runs(
     kind: str = "",
     only: str = "",
     after: int = 0,
+    troubled_first: bool = False,
 ) -> dict[str, Any]:
     """Runs: one per incident event that came due, with its deliveries and attempts, newest first.
 
-    ``kind``: one event kind. ``only``: "failed" (a message did not arrive), "retried", or a state of the action.
-    ``after`` skips that many rows.
+    ``kind``: one event kind. ``only``: "failed" (a message did not arrive), "retried", "ran" (whatever had not become
+    needless before its time), or a state of the action. ``after`` skips that many rows. ``troubled_first``: what
+    failed, then what was tried again, then the rest.
     """
     action = t.timed_action
     statement = (
         sa.select(action, t.incident.c.no, t.clock.c.name.label("clock_name"), t.clock.c.rule_id)
         .outerjoin(t.incident, t.incident.c.id == action.c.incident_id)
         .outerjoin(t.clock, t.clock.c.id == action.c.clock_id)
-        .where(action.c.state != ActionState.PENDING)
-        .order_by(action.c.done_at.desc(), action.c.id.desc())
         .offset(after)
         .limit(min(limit, MOST_ROWS) + 1)
     )
-    if day is not None:
-        begin = datetime.combine(day, datetime.min.time(), SHANGHAI)
-        statement = statement.where(action.c.done_at >= begin)
-        if day < date.max:  # the last day there is has no end
-            statement = statement.where(action.c.done_at < begin + timedelta(days=1))
-    if kind:
-        statement = statement.where(action.c.kind == kind)
+    if troubled_first:
+        statement = statement.order_by(sa.case((_only("failed"), 0), (_only("retried"), 1), else_=2))
+    statement = statement.order_by(action.c.done_at.desc(), action.c.id.desc())
     if only:
         statement = statement.where(_only(only))
     with services.store.reading() as tx:
-        if no:
-            if repo.find_incident(tx, no) is None:
-                raise NotFound(said("没有编号为 %(no)s 的事项。", no=no))
-            statement = statement.where(t.incident.c.no == no)
-        if actor:
-            statement = statement.where(concerned(tx, actor))
-        found = tx.all(statement)
+        found = tx.all(statement.where(*_runs_of(tx, no, day, actor, kind)))
         rows = found[: min(limit, MOST_ROWS)]
         sent = _deliveries_of(tx, [row.id for row in rows])
     return {
         "runs": [_run_view(row, sent.get(row.id, [])) for row in rows],
         "next": after + len(rows) if len(found) > len(rows) else None,
     }
+
+
+def run_sums(
+    services: Services, no: str = "", day: date | None = None, actor: Actor | None = None, *, kind: str = ""
+) -> dict[str, int]:
+    """How many runs of the day, or of the incident, there are; how many of them failed, were tried again, never ran."""
+    counted = {
+        "ran": _only("ran"), "failed": _only("failed"), "retried": _only("retried"),
+        "needless": _only(ActionState.SUPERSEDED),
+    }  # fmt: skip
+    columns = [sa.func.sum(sa.case((condition, 1), else_=0)).label(name) for name, condition in counted.items()]
+    statement = sa.select(*columns).select_from(
+        t.timed_action.outerjoin(t.incident, t.incident.c.id == t.timed_action.c.incident_id)
+    )
+    with services.store.reading() as tx:
+        row = tx.one(statement.where(*_runs_of(tx, no, day, actor, kind)))
+    return {name: int(getattr(row, name) or 0) for name in counted}
+
+
+def _runs_of(tx: Tx, no: str, day: date | None, actor: Actor | None, kind: str) -> list[sa.ColumnElement[bool]]:
+    """Whatever came due or became needless: of an incident, on a Shanghai day, that the actor may see."""
+    action = t.timed_action.c
+    found: list[sa.ColumnElement[bool]] = [action.state != ActionState.PENDING]
+    if day is not None:
+        begin = datetime.combine(day, datetime.min.time(), SHANGHAI)
+        found.append(action.done_at >= begin)
+        if day < date.max:  # the last day there is has no end
+            found.append(action.done_at < begin + timedelta(days=1))
+    if kind:
+        found.append(action.kind == kind)
+    if no:
+        if repo.find_incident(tx, no) is None:
+            raise NotFound(said("没有编号为 %(no)s 的事项。", no=no))
+        found.append(t.incident.c.no == no)
+    if actor:
+        found.append(concerned(tx, actor))
+    return found
 
 
 #: What did not reach whom it was meant for, or not everybody of them.
@@ -395,6 +421,8 @@ def _only(wanted: str) -> sa.ColumnElement[bool]:
         return own.where(delivery.state.in_(_NOT_ARRIVED))
     if wanted == "retried":
         return own.where(delivery.attempts > 1)
+    if wanted == "ran":
+        return t.timed_action.c.state != ActionState.SUPERSEDED
     return t.timed_action.c.state == wanted
 
 
@@ -550,16 +578,6 @@ def timeline(services: Services, no: str, actor: Actor | None = None, say: Say =
     return {"no": no, "now": shown(now), "incident": view, "items": [{**i, "at": shown(i["at"])} for i in items]}
 
 
-_WHAT_ZH = {
-    "registered": "登记", "time_fact": "记录时间", "grading": "定级", "late_exposure": "按首发时间起算", "publication": "登记发布",
-    "review": "核验发布", "confirm_publication": "第二人确认按时发布", "acknowledged": "签收", "merged": "并入", "unmerged": "拆出",
-    "absorbed": "并入本件", "released": "拆出本件", "voided": "作误报撤销", "waived": "研判不予回应", "handed_over": "移交",
-    "closed": "办结归档", "reopened_as": "复燃重开", "task": "部门任务", "task_done": "任务完成", "transfer": "转办通知",
-    "transfer_feedback": "反馈转办通知",
-    "transfers_returned": "退回转办通知", "continuous": "持续发布间隔", "stage": "进入阶段", "attribution": "确认归因",
-    "replanned": "更换提醒策略", "reassigned": "变更主办单位", "details": "修改内容", "packs": "适用规则",
-}  # fmt: skip
-_TIME_ZH = {"recorded": "记录%(what)s %(at)s", "changed": "更正%(what)s %(at)s"}
 _DUE_ZH = ",截止 %(at)s"
 _EVENT_ZH = {
     "started": "起算", "re_anchored": "重新起算", "reopened": "恢复计时", "satisfied": "按时完成", "breached": "超时",
@@ -569,10 +587,12 @@ _EVENT_ZH = {
 
 
 def _past(tx: Tx, row: Any, say: Say) -> list[dict[str, Any]]:
+    told = repo.history_of(tx, row.id)
+    named = known(tx, told)
     items = [
-        {"at": h.recorded_at, "order": 0, "kind": "fact", "what": h.what, "zh": fact_zh(h, say), "by": h.recorded_by,
-         "detail": h.detail, "future": False}
-        for h in repo.history_of(tx, row.id)
+        {"at": h.recorded_at, "order": 0, "kind": "fact", "what": h.what, "zh": fact_zh(h, say, named), "by": h.recorded_by,
+         "detail": h.detail, "typed": typed_of(h, named), "future": False}
+        for h in told
     ]  # fmt: skip
     names = {
         c.id: c
@@ -587,13 +607,13 @@ def _past(tx: Tx, row: Any, say: Say) -> list[dict[str, Any]]:
          "future": False}
         for e in events
     ]  # fmt: skip
-    told = _delivery_statement().where(t.delivery.c.incident_id == row.id)
-    told = told.add_columns(
+    sent = _delivery_statement().where(t.delivery.c.incident_id == row.id)
+    sent = sent.add_columns(
         t.timed_action.c.kind.label("event"), t.timed_action.c.step_id, t.clock.c.name.label("clock_name")
     )
-    told = told.join(t.timed_action, t.timed_action.c.id == t.delivery.c.action_id)
-    told = told.outerjoin(t.clock, t.clock.c.id == t.delivery.c.clock_id)
-    for d in tx.all(told):
+    sent = sent.join(t.timed_action, t.timed_action.c.id == t.delivery.c.action_id)
+    sent = sent.outerjoin(t.clock, t.clock.c.id == t.delivery.c.clock_id)
+    for d in tx.all(sent):
         items.append(
             {"at": d.sent_at or d.created_at, "order": 2, "kind": "delivery", "what": d.state,
              "zh": f"{say(zh(DeliveryState, d.state))} {d.notice_no} {d.channel_name} {d.person_name or ''}".rstrip(),
@@ -637,33 +657,18 @@ _STEPS_ZH = {
 }
 
 
-def fact_zh(row: Any, say: Say = str) -> str:
-    """What was recorded, in words; a time with its value. ``say`` puts our words into the reader's language."""
-    if row.what != "time_fact":
-        return say(_WHAT_ZH.get(row.what, row.what))
-    value = datetime.fromisoformat(row.detail["value"]).astimezone(SHANGHAI)
-    words = {"what": say(TimeKind(row.detail["kind"]).zh), "at": f"{value:%m-%d %H:%M}"}
-    return say(_TIME_ZH["changed" if row.detail.get("reason") else "recorded"]) % words
-
-
 def clock_zh(name: str, row: Any, say: Say = str) -> str:
     """What happened to a clock; with its due time where that is the news."""
     words = f"{say(name)} {say(_EVENT_ZH.get(row.what, row.what))}"
     if row.what not in {"started", "re_anchored", "reopened"}:
         return words
-    return words + say(_DUE_ZH) % {"at": f"{row.due_to.astimezone(SHANGHAI):%m-%d %H:%M}"}
+    due, at = row.due_to.astimezone(SHANGHAI), row.at.astimezone(SHANGHAI)
+    return words + say(_DUE_ZH) % {"at": f"{due:%m-%d %H:%M}" if due.year == at.year else f"{due:%Y-%m-%d %H:%M}"}
 
 
 def spoken() -> tuple[str, ...]:
     """Every text of these that a face may ask for in another language."""
-    return (
-        *_WHAT_ZH.values(),
-        *_EVENT_ZH.values(),
-        *_STEPS_ZH.values(),
-        *_LEFT_ZH.values(),
-        *_TIME_ZH.values(),
-        _DUE_ZH,
-    )
+    return (*fact_words.spoken(), *_EVENT_ZH.values(), *_STEPS_ZH.values(), *_LEFT_ZH.values(), _DUE_ZH)
 
 
 def _planned(tx: Tx, row: Any, say: Say) -> list[dict[str, Any]]:

@@ -8,21 +8,20 @@ from typing import Any
 import sqlalchemy as sa
 
 from huiying.domain.access import Permission
-from huiying.domain.clock import Clock
-from huiying.domain.errors import Forbidden, HuiyingError, NotFound
+from huiying.domain.errors import Forbidden, NotFound
 from huiying.domain.freetext import NOTE_LIMIT, checked
 from huiying.domain.sentences import listed, said, term
-from huiying.service import changes, incidents
+from huiying.service import changes
 from huiying.service.actor import Actor
 from huiying.service.deciders import deciders
+from huiying.service.rehearsal import Rehearsal, rehearse
+from huiying.service.request_facts import facts_of
 from huiying.service.scope import visible_units
 from huiying.service.services import Services
-from huiying.service.views import request_view, shown
+from huiying.service.views import request_view
 from huiying.store import tables as t
 from huiying.store.db import Tx
 
-#: Importing them is what makes every command known by its name: a request is rehearsed by it.
-_COMMANDS = incidents.__all__
 NOBODY_MAY = "尚无可复核的账号"
 #: A token with no more than these (a wall's, a reporting program's) changes nothing, in whoever's name it was made.
 _LOOKING = frozenset(p.value for p in (Permission.READ, Permission.CALL, Permission.AUDIT, Permission.EVALUATE))
@@ -71,7 +70,11 @@ def list_pending(services: Services, actor: Actor) -> dict[str, Any]:
     """Everything that waits for a second person and that this actor sees, with what it would do now."""
     with services.store.reading() as tx:
         found = waiting(tx, visible_units(tx, actor))
-    return {"requests": [{**request, **_effect(services, request)} for request in found]}
+    numbers = [request["id"] for request in found]
+    tried, facts = rehearse(services, numbers), facts_of(services, numbers)
+    return {
+        "requests": [{**request, "facts": facts[request["id"]], **tried[request["id"]].view()} for request in found]
+    }
 
 
 def show_request(services: Services, actor: Actor, request_id: int) -> dict[str, Any]:
@@ -86,7 +89,8 @@ def show_request(services: Services, actor: Actor, request_id: int) -> dict[str,
             "requested_by_name": name or row.requested_by,
             "may_decide": [{"person": one.id, "name": one.name} for one in may],
         }
-    return {**view, **_effect(services, view)}
+    tried = rehearse(services, [request_id]) if row.state == "pending" else {}
+    return {**view, "facts": facts_of(services, [request_id])[request_id], **tried.get(request_id, Rehearsal()).view()}
 
 
 def withdraw(services: Services, actor: Actor, request_id: int, note: str = "") -> dict[str, Any]:
@@ -115,25 +119,3 @@ def _visible(tx: Tx, actor: Actor, request_id: int) -> Any:
     if row is None or (units is not None and row.unit_id not in units):
         raise NotFound(said("没有编号为 %(request_id)s 的待复核申请。", request_id=request_id))
     return row
-
-
-def _effect(services: Services, request: Mapping[str, Any]) -> dict[str, Any]:
-    """What every clock's due time and state would become; why it cannot be carried out where it cannot."""
-    if request["state"] != "pending":
-        return {"moved": [], "obstacle": ""}
-    try:
-        moved = changes.rehearse(services, request["id"])
-    except HuiyingError as error:
-        return {"moved": [], "obstacle": error.message}
-    return {"moved": [_moved(one) for one in moved], "obstacle": ""}
-
-
-def _moved(one: changes.Moved) -> dict[str, Any]:
-    clock = one.after or one.before
-    return {"name": clock.name if clock else "", "before": _side(one.before), "after": _side(one.after)}
-
-
-def _side(clock: Clock | None) -> dict[str, Any] | None:
-    if clock is None:
-        return None
-    return {"due_at": shown(clock.due_at), "state": str(clock.state), "state_zh": clock.state.zh}

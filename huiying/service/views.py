@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 import sqlalchemy as sa
 
 from huiying.domain.clock import Clock, untimed_duties
 from huiying.domain.errors import NotFound
-from huiying.domain.incident import Facts, resolve_anchor
+from huiying.domain.incident import Facts
 from huiying.domain.kinds import (
     Attribution,
     ClockState,
@@ -28,6 +28,7 @@ from huiying.domain.kinds import (
 from huiying.domain.plan import SHANGHAI
 from huiying.domain.rules import ClockRule, RulePack
 from huiying.domain.sentences import Recorded, said
+from huiying.domain.strictness import LineKind, Verdict, lines_of, strict_verdict
 from huiying.service.clockwork import Snapshot, snapshot
 from huiying.service.rulebook import pack_of
 from huiying.store import incidents as repo
@@ -112,18 +113,25 @@ def clock_view(
     }
 
 
-def strict_lines(facts: Facts, clock: Clock) -> dict[str, str | None]:
+def line_views(facts: Facts, limit: timedelta) -> dict[str, str | None]:
     """The same limit counted from each of the other times, so that late reporting and late responding are told apart."""
-    lines = {}
-    for name, word in (("occurred_at", "按事发"), ("first_exposed_at", "按首发"), ("first_known_at", "按知悉")):
-        known = name == "first_known_at" or facts.time(TimeKind(name)) is not None
-        lines[word] = shown(_plain_anchor(facts, name) + clock.limit) if known else None
-    return lines
+    known = {line.kind: shown(line.due_at) for line in lines_of(facts, limit)}
+    return {kind.zh: known.get(kind) for kind in LineKind}
 
 
-def _plain_anchor(facts: Facts, name: str) -> datetime:
-    fact = facts.time(TimeKind(name)) if name != "first_known_at" else None
-    return fact.value if fact else resolve_anchor(name, facts).at
+def verdict_view(verdict: Verdict | None, *, on_receipt: bool) -> dict[str, Any] | None:
+    """The strict line with its own verdict, for whoever audits."""
+    if verdict is None:
+        return None
+    late = on_receipt and verdict.state is ClockState.BREACHED
+    return {
+        "line": str(verdict.line.kind),
+        "line_zh": verdict.line.kind.zh,
+        "due_at": shown(verdict.line.due_at),
+        "state": str(verdict.state),
+        "state_zh": "接报时已逾期" if late else verdict.state.zh,
+        "seconds": int(verdict.margin.total_seconds()),
+    }
 
 
 def _clocks(tx: Tx, shot: Snapshot) -> list[dict[str, Any]]:
@@ -135,7 +143,13 @@ def _clocks(tx: Tx, shot: Snapshot) -> list[dict[str, Any]]:
     views = []
     for clock in shot.clocks:
         view = clock_view(clock, rules.get(clock.key), packs.get(clock.pack_id), stored.get(clock.key), tx.now)
-        view["lines"] = strict_lines(shot.facts, clock) if clock.pack_id else {}
+        view |= {"lines": {}, "strict": None}
+        if clock.pack_id:
+            verdict = strict_verdict(
+                shot.facts, clock.limit, clock.state, clock.fulfilled_at, clock.publication_id, tx.now
+            )
+            view["lines"] = line_views(shot.facts, clock.limit)
+            view["strict"] = verdict_view(verdict, on_receipt=clock.on_receipt)
         views.append(view)
     return views
 
@@ -241,25 +255,31 @@ def _gradings(facts: Facts) -> list[dict[str, Any]]:
     ]  # fmt: skip
 
 
-def _untimed(facts: Facts) -> list[dict[str, Any]]:
+def untimed_view(facts: Facts, packs: Iterable[RulePack]) -> list[dict[str, Any]]:
+    """Duties without a figure, each with the document that names it."""
+    documents = {pack.id: pack for pack in packs}
     return [
         {
-            "rule": rule.rule_id, "name": rule.name, "pack": rule.pack_id, "clause": rule.clause, "quote": rule.quote,
+            "rule": rule.rule_id, "name": rule.name, "pack": rule.pack_id, "document": documents[rule.pack_id].title,
+            "doc_no": documents[rule.pack_id].doc_no, "clause": rule.clause, "quote": rule.quote,
             "status": str(rule.status), "status_zh": LimitStatus.UNTIMED.zh, "note": rule.note,
         }
         for rule in untimed_duties(facts)
     ]  # fmt: skip
 
 
+def _frozen_packs(tx: Tx, row: Any) -> list[RulePack]:
+    return [pack_of(tx, pack_id, version) for pack_id, version in repo.packs_of(tx, row.id, row.cycle)]
+
+
 def _packs(tx: Tx, row: Any) -> list[dict[str, Any]]:
     today = tx.now.astimezone(SHANGHAI).date()
     confirmed = {(c.pack_id, c.year) for c in tx.all(sa.select(t.pack_confirmation))}
     found = []
-    for pack_id, version in repo.packs_of(tx, row.id, row.cycle):
-        pack = pack_of(tx, pack_id, version)
-        waits = pack.awaits_confirmation(today) and (pack_id, today.year) not in confirmed
+    for pack in _frozen_packs(tx, row):
+        waits = pack.awaits_confirmation(today) and (pack.id, today.year) not in confirmed
         found.append(
-            {"id": pack_id, "version": version, "title": pack.title, "doc_no": pack.doc_no, "issuer": pack.issuer,
+            {"id": pack.id, "version": pack.version, "title": pack.title, "doc_no": pack.doc_no, "issuer": pack.issuer,
              "stages": list(pack.stages), "awaits_confirmation": waits, "note": "待确认沿用" if waits else ""}
         )  # fmt: skip
     return found
@@ -344,6 +364,7 @@ def incident_view(tx: Tx, no: str, shot: Snapshot | None = None) -> dict[str, An
     pending = [r for r in _rows(tx, t.change_request, row.id) if r.state == "pending"]
     return {
         **brief_view(row, names),
+        "now": shown(tx.now),
         "body": row.body,
         "source": row.source,
         "source_detail": row.source_detail,
@@ -358,7 +379,7 @@ def incident_view(tx: Tx, no: str, shot: Snapshot | None = None) -> dict[str, An
         "times": _times(tx, shot),
         "gradings": _gradings(shot.facts),
         "clocks": clocks,
-        "untimed": _untimed(shot.facts),
+        "untimed": untimed_view(shot.facts, _frozen_packs(tx, row)),
         "publications": [publication_view(p) for p in repo.publications_of(tx, row.id)],
         "stages": _stages(tx, row),
         "packs": _packs(tx, row),

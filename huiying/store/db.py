@@ -19,6 +19,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Engine
 from sqlalchemy.exc import DataError, DBAPIError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
+from sqlalchemy.pool import StaticPool
 
 from huiying.crash import crash_point
 from huiying.domain.audit import GENESIS, link
@@ -259,6 +260,17 @@ def open_engine(url: str, pool_size: int = 8) -> Engine:
     if url.startswith("postgresql://"):
         url = "postgresql+psycopg://" + url.removeprefix("postgresql://")
     return sa.create_engine(url, pool_size=pool_size, max_overflow=8, pool_timeout=15, pool_pre_ping=True)
+
+
+def open_memory() -> Engine:
+    """An engine on a database in memory that is gone with it: to try something on a copy."""
+    engine = sa.create_engine("sqlite://", poolclass=StaticPool, connect_args={"check_same_thread": False})
+    sa.event.listen(engine, "connect", _say_begin_ourselves)
+    return engine
+
+
+def _say_begin_ourselves(connection: sqlite3.Connection, _record: object) -> None:
+    connection.isolation_level = None
 
 
 def _prepare_sqlite(connection: sqlite3.Connection, _record: object) -> None:

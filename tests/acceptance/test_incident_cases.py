@@ -160,6 +160,31 @@ def test_case_28_a_correction_that_turns_a_breach_into_success_needs_a_second_pe
     assert [x["superseded"] for x in times] == [True, False]
 
 
+def test_case_28_a_corrected_time_makes_no_publication_late_by_its_entry_and_nobody_a_second_person(desk: Desk) -> None:
+    no = desk.register(Severity.MAJOR, occurred="2026-03-10 08:00", detected="2026-03-10 08:30")
+    desk.now("2026-03-10 12:30")
+    desk.publish(no, PublicationKind.RELEASE, "2026-03-10 11:50")
+    fix = CorrectRequest("监控记录显示", TimeKind.OCCURRED, TimeInput(at("2026-03-10 07:00"), "监控"))
+    incidents.correct(desk.services, OFFICER, no, fix)
+    clock = desk.binding(no)[RELEASE]
+    # Published before the earlier limit of 12:00, entered after it: one person alone has made nothing better by that.
+    assert (clock["due_at"], clock["state"]) == (due("2026-03-10 12:00"), "satisfied")
+    assert desk.view(no)["publications"][0]["confirmed_by"] is None
+
+
+def test_case_28_a_harmless_correction_does_not_confirm_what_waits_for_a_second_person(desk: Desk) -> None:
+    no = desk.register(Severity.MAJOR, occurred="2026-03-10 08:00", detected="2026-03-10 08:30")
+    desk.now("2026-03-10 13:30")
+    request = desk.publish(no, PublicationKind.RELEASE, "2026-03-10 12:50")["requests"][0]["id"]
+    fix = CorrectRequest("核对后的理由", TimeKind.DETECTED, TimeInput(at("2026-03-10 08:20"), "监控"))
+    with pytest.raises(NeedsSecondPerson):  # it would settle that the release was on time
+        incidents.correct(desk.services, OFFICER, no, fix)
+    assert desk.states(no)[RELEASE] == "satisfied_late"
+    incidents.approve(desk.services, LEADER, request)
+    assert desk.states(no)[RELEASE] == "satisfied"
+    assert desk.view(no)["publications"][0]["confirmed_by"] == LEADER.id
+
+
 def test_case_29_a_repost_never_stops_a_clock_and_a_later_finding_reopens_it(desk: Desk) -> None:
     no = desk.register(Severity.MAJOR, occurred="2026-03-10 08:00")
     desk.now("2026-03-10 10:00")

@@ -2,18 +2,41 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
+import sqlalchemy as sa
 
 from huiying.domain.access import AccessRole
 from huiying.domain.errors import Forbidden, HuiyingError, NeedsSecondPerson, NotFound, Refused
-from huiying.domain.kinds import Kind, Severity, TimeKind
-from huiying.service import doctor, duties, incidents, queries, roster_admin, rulebook, second_person
+from huiying.domain.kinds import ContentKind, GradeBasis, Kind, PublicationKind, Review, Severity, TimeKind
+from huiying.service import (
+    doctor,
+    duties,
+    incident_desk,
+    incidents,
+    queries,
+    request_facts,
+    roster_admin,
+    rulebook,
+    second_person,
+)
 from huiying.service.actor import Actor
 from huiying.service.audit_view import entries
-from huiying.service.requests import CorrectRequest, RegisterRequest, TimeInput
+from huiying.service.changes import COMMANDS, keep_request
+from huiying.service.requests import (
+    CorrectRequest,
+    GradeRequest,
+    RegisterRequest,
+    ReleaseRequest,
+    ReviewRequest,
+    TimeInput,
+    TransferInput,
+)
 from huiying.service.services import Services
 from huiying.store import tables as t
 from huiying.store.db import Store
@@ -23,6 +46,9 @@ from tests.fakes.house import OPERATOR, acting, furnish, make_services
 
 ZHANG = acting("zhang", AccessRole.DUTY)
 WANG = acting("wang", AccessRole.APPROVER)
+ZHAO = acting("zhao", AccessRole.HEAD)
+#: Who decides: not who asked.
+DECIDER = defaultdict(lambda: WANG, review=ZHAO)
 
 
 @pytest.fixture
@@ -144,3 +170,160 @@ def test_what_was_asked_for_before_a_flare_up_is_not_done_to_the_new_cycle(servi
     assert {one["state"] for one in queries.view_incident(services, no)["clocks"]} == {"running"}
     incidents.reject(services, WANG, number)
     assert second_person.list_pending(services, ZHANG)["requests"] == []
+
+
+def refused_for_now(ask: Callable[[], object]) -> int:
+    """The number of the request that is kept instead."""
+    with pytest.raises(NeedsSecondPerson) as asked:
+        ask()
+    return int(str(asked.value.details["request_id"]))
+
+
+def major(services: Services, clock: FakeClock, *, hours_ago: float = 2, by: Actor = ZHANG, **more: Any) -> str:
+    times = {TimeKind.OCCURRED: TimeInput(clock() - hours(hours_ago)), **more.pop("times", {})}
+    wanted = RegisterRequest(
+        title="示例", kind=Kind.EMERGENCY, unit_id="office", severity=Severity.MAJOR, criterion="示例标准", times=times,
+        **more,
+    )  # fmt: skip
+    return str(incidents.register(services, by, wanted)["no"])
+
+
+def _correct(services: Services, clock: FakeClock) -> tuple[str, int]:
+    return corrected(services, clock)
+
+
+def _downgrade(services: Services, clock: FakeClock) -> tuple[str, int]:
+    no = major(services, clock)
+    wanted = GradeRequest(Kind.EMERGENCY, Severity.GENERAL, GradeBasis.DOWNGRADE, "示例标准")
+    return no, refused_for_now(lambda: incidents.grade(services, ZHANG, no, wanted))
+
+
+def _merge(services: Services, clock: FakeClock) -> tuple[str, int]:
+    into = incidents.register(services, ZHANG, RegisterRequest(title="主件", kind=Kind.OPINION, unit_id="office"))["no"]
+    no = major(services, clock)
+    grave = GradeRequest(Kind.EMERGENCY, Severity.GENERAL, GradeBasis.CORRECTION, "示例标准")
+    incidents.grade(services, ZHANG, into, grave)
+    clock.advance(hours(4))  # the merged incident's release is overdue, and the primary has no such clock
+    return no, refused_for_now(lambda: incidents.merge(services, ZHANG, no, into, "同一事件"))
+
+
+def _unmerge(services: Services, clock: FakeClock) -> tuple[str, int]:
+    into, no = major(services, clock, hours_ago=1), major(services, clock, hours_ago=2)
+    incidents.merge(services, ZHANG, no, into, "同一事件")
+    return no, refused_for_now(lambda: incidents.unmerge(services, ZHANG, no, "不是同一事件"))
+
+
+def _void(services: Services, clock: FakeClock) -> tuple[str, int]:
+    no = major(services, clock)
+    return no, refused_for_now(lambda: incidents.void(services, ZHANG, no, "误报"))
+
+
+def _confirm(services: Services, clock: FakeClock) -> tuple[str, int]:
+    no = major(services, clock)
+    clock.advance(hours(4))
+    release = ReleaseRequest(PublicationKind.RELEASE, clock() - hours(2), url="https://www.example.cn/1", title="通报")
+    return no, int(incidents.record_release(services, ZHANG, no, release)["requests"][0]["id"])
+
+
+def _review(services: Services, clock: FakeClock) -> tuple[str, int]:
+    no = major(services, clock)
+    release = ReleaseRequest(PublicationKind.RELEASE, clock(), ContentKind.NEWS_REPORT, url="https://www.example.cn/1")
+    made = incidents.record_release(services, ZHANG, no, release)["publications"][0]["id"]
+    clock.advance(hours(4))
+    wanted = ReviewRequest(made, Review.ACCEPTED, ContentKind.ORIGINAL, note="原文为本机关发布")
+    return no, refused_for_now(lambda: incidents.review(services, WANG, no, wanted))
+
+
+def _feedback(services: Services, clock: FakeClock) -> tuple[str, int]:
+    no = major(services, clock, transfer=TransferInput("国办转1号", clock() - hours(1), clock() + hours(3)))
+    clock.advance(hours(4))
+    at = clock() - hours(2)
+    return no, refused_for_now(lambda: incidents.transfer_feedback(services, ZHANG, no, "1", at))
+
+
+#: Whatever a second person is asked for: how it comes about.
+ASKED = {"correct": _correct, "grade": _downgrade, "merge": _merge, "unmerge": _unmerge, "void": _void,
+         "confirm_publication": _confirm, "review": _review, "transfer_feedback": _feedback}  # fmt: skip
+
+
+@pytest.mark.parametrize("command", ASKED)
+def test_what_a_request_would_do_is_what_its_approval_does(services: Services, clock: FakeClock, command: str):
+    no, number = ASKED[command](services, clock)
+    shown = second_person.show_request(services, ZHANG, number)
+    assert (shown["command"], shown["obstacle"]) == (command, "")
+    clocks = incidents.approve(services, DECIDER[command], number)["clocks"]
+    became = {(one["name"], one["due_at"], one["state"]) for one in clocks}
+    assert shown["moved"]
+    for one in shown["moved"]:
+        if one["after"] is not None:
+            assert (one["name"], one["after"]["due_at"], one["after"]["state"]) in became
+    assert no == shown["incident"]
+
+
+def test_looking_at_what_waits_takes_no_turn_to_write(
+    services: Services, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+):
+    numbers = [ASKED[command](services, clock)[1] for command in ("void", "merge", "confirm_publication")]
+    monkeypatch.setattr(services.store, "transaction", lambda *_: pytest.fail("a write transaction"))
+    assert len(second_person.list_pending(services, ZHANG)["requests"]) == len(numbers)
+    for number in numbers:
+        assert second_person.show_request(services, ZHANG, number)["moved"]
+    waiting = incident_desk.waiting_requests(services, ZHANG)["requests"]
+    assert all(one["moved"] and not one["obstacle"] for one in waiting)
+
+
+#: Of each command: what the second person must be able to read, as (label, old value, new value).
+SHOWN = {
+    "correct": [("事发时间", "2025-06-02T07:00:00+08:00", "2025-06-02T08:00:00+08:00"), ("理由", "", "现场记录写错")],
+    "grade": [("定级", "重大", "一般"), ("理由", "", "降级"), ("定级依据", "", "示例标准")],
+    "merge": [("并入主件", "", "2025-0001"), ("理由", "", "同一事件")],
+    "unmerge": [("主件", "", "2025-0001"), ("理由", "", "不是同一事件")],
+    "void": [("理由", "", "误报")],
+    "confirm_publication": [
+        ("发布记录", "", "1"), ("发布时间", "", "2025-06-02T11:00:00+08:00"), ("网址", "", "https://www.example.cn/1"),
+        ("发布标题", "", "通报"), ("登记时间", "", "2025-06-02T13:00:00+08:00"), ("登记人", "", "张一"),
+        ("内容类型", "", "本机关权威信息"), ("保密审查", "", "未登记"),
+    ],
+    "review": [
+        ("核验结论", "待核", "已核"), ("内容类型", "转载新闻报道", "本机关权威信息"), ("网址", "", "https://www.example.cn/1"),
+        ("核验意见", "", "原文为本机关发布"),
+    ],
+    "transfer_feedback": [
+        ("来文号", "", "国办转1号"), ("反馈时限", "", "2025-06-02T12:00:00+08:00"),
+        ("反馈时间", "", "2025-06-02T11:00:00+08:00"),
+    ],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("command", ASKED)
+def test_a_request_says_what_is_asked_for_with_old_and_new_values(services: Services, clock: FakeClock, command: str):
+    _, number = ASKED[command](services, clock)
+    found = [(f["label"], f["was"], f["now"]) for f in second_person.show_request(services, ZHANG, number)["facts"]]
+    assert [line for line in SHOWN[command] if line not in found] == []
+    incidents.approve(services, DECIDER[command], number)
+    decided = second_person.show_request(services, ZHANG, number)["facts"]
+    assert not any(fact["was"] for fact in decided)  # what holds now is no old value any more
+
+
+def test_whatever_can_be_asked_for_is_told_in_words():
+    assert set(request_facts.TOLD) == set(COMMANDS)
+
+
+def test_another_unit_and_another_reading_of_a_time_are_named(services: Services, clock: FakeClock):
+    no = major(services, clock)
+    with services.store.transaction("test") as tx:
+        row = tx.one(sa.select(t.incident).where(t.incident.c.no == no))
+        assert row is not None
+        asked: dict[str, dict[str, Any]] = {
+            "reassign": {"unit_id": "water", "reason": "职责所在"},
+            "correct": {"reason": "旧事新曝", "late_exposure": True},
+            "continuous": {"every_hours": 6},
+        }
+        numbers = {name: keep_request(tx, row, name, payload, ZHANG.id, ["x"]) for name, payload in asked.items()}
+    facts = request_facts.facts_of(services, numbers.values())
+    told = {name: (facts[n][0]["label"], facts[n][0]["was"], facts[n][0]["now"]) for name, n in numbers.items()}
+    assert told == {
+        "reassign": ("新的主办单位", "示例市政务公开办", "示例市水务局"),
+        "correct": ("起算口径", "按事发", "按首发"),
+        "continuous": ("持续发布间隔(小时)", "0", "6"),
+    }

@@ -6,9 +6,10 @@ import base64
 import json
 import re
 from collections.abc import Callable, Iterator
-from datetime import timedelta
+from datetime import datetime, timedelta
 from html.parser import HTMLParser
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import httpx
 import pytest
@@ -17,6 +18,7 @@ from starlette.testclient import TestClient
 
 from huiying.service import people, roster_admin
 from huiying.store import tables as t
+from huiying.store.db import Store
 from huiying.web.app import create_app
 from huiying.web.pages.incident_actions import ACTIONS
 from tests.fakes.desk import Seat, take_seat
@@ -62,6 +64,13 @@ def flashed(answer: httpx.Response) -> str:
     found = re.search(r'hy_flash="?([^";]+)', answer.headers["set-cookie"])
     assert found
     return str(json.loads(base64.urlsafe_b64decode(found.group(1)))["text"])
+
+
+def flash_kind(answer: httpx.Response) -> str:
+    """How loud the next page will say it."""
+    found = re.search(r'hy_flash="?([^";]+)', answer.headers["set-cookie"])
+    assert found
+    return str(json.loads(base64.urlsafe_b64decode(found.group(1)))["kind"])
 
 
 def rows(house: House, table: sa.Table) -> int:
@@ -328,7 +337,7 @@ DONE: dict[str, tuple[str, dict[str, str], str]] = {
     "reassign": ("zhang", {"unit_id": "water", **REASON}, "示例市水务局"),
     "attribution": ("zhao", {"clock_key": "cn-gbf-2016-80:authoritative_release", "attribution": "late_response", "note": "处置迟缓"}, "处置超时"),
     "replan": ("zhao", {"clock_key": "cn-gbf-2016-80:authoritative_release", "policy_id": "response-48h", **REASON}, "已更换督办方案"),
-    "merge": ("zhang", {"into": "2025-0002", **REASON}, "已并入 2025-0002"),
+    "merge": ("zhang", {"into": "2025-0002", **REASON}, "已并入 2025-0002,主件的时钟已按最早的时间重新计算。正在计时:"),
     "unmerge": ("zhang", REASON, "已拆出"),
     "close": ("zhang", REASON, "已办结归档"),
 }  # fmt: skip
@@ -355,7 +364,7 @@ def test_a_form_does_its_work_and_leads_back(house: House, sit: Sit, name: str):
         f"{place}/{name}", {**typed, "version": version_of(page) if ACTIONS[name].decisive else ""}
     )
     assert answer.status_code == 303, answer.text
-    assert answer.headers["location"] == place
+    assert answer.headers["location"] == {"merge": "/incidents/2025-0002"}.get(name, place)
     assert words in flashed(answer)
     assert sit(person).get(place).status_code == 200
 
@@ -498,6 +507,81 @@ def test_a_release_sent_twice_is_one(sit: Sit, house: House):
     assert rows(house, t.publication) == 1
 
 
+def test_an_on_time_release_entered_late_says_that_it_waits_for_a_second_person(sit: Sit, house: House):
+    place = register(sit())
+    house.clock.advance(timedelta(hours=5))  # 14:00; the limit was 13:00
+    answer = sit().post(f"{place}/release", {**RELEASE, "published_at": "2025-06-02T12:30", "key": "k-6"})
+    assert (answer.status_code, answer.headers["location"]) == (303, f"{place}#requests")
+    said = flashed(answer)
+    assert "已停止:权威信息发布" in said
+    assert "待第二人确认(申请 1)" in said
+    assert flash_kind(answer) == "warn"
+    late = sit().post(f"{place}/release", {**RELEASE, "published_at": "2025-06-02T13:30", "key": "k-7"})
+    assert flash_kind(late) == "done"
+
+
+def test_due_times_of_the_next_year_are_shown_with_it(sit: Sit, house: House):
+    house.clock.set(datetime(2025, 12, 31, 23, 30, tzinfo=ZoneInfo("Asia/Shanghai")))
+    answer = sit().post("/incidents", {**NEW, "occurred_at": "2025-12-31T23:00"})
+    assert "权威信息发布(2026-01-01 04:00 止)" in flashed(answer)
+    page = sit().get(answer.headers["location"]).text
+    assert re.search(r'<b class="num nowrap">2026-01-01 04:00</b>', page)
+    assert "12-31 23:00 → 2026-01-01 04:00" in page
+    assert "2025-12-31 23:00" not in re.sub(r"title=.*?>", "", page)
+
+
+def test_duties_without_a_figure_name_their_documents(sit: Sit):
+    page = sit().get(register(sit())).text
+    assert re.search(r"<li>持续发布权威信息 · [^<]*国办发〔2016〕61号", page)
+    assert re.search(r"<li>持续发布权威信息 · [^<]*国办发〔2016〕80号", page)
+
+
+def test_the_course_of_an_incident_names_what_was_done_on_the_page_and_beside_the_queue(sit: Sit):
+    place = register(sit())
+    sit().post(f"{place}/release", {**RELEASE, "channel": "政府网站"})
+    sit().post(f"{place}/stage", {"stage": "研判"})
+    sit().post(f"{place}/continuous", {"every_hours": "6"})
+    sit().post(f"{place}/reassign", {"unit_id": "water", **REASON})
+    history = sit().get(place).text.partition('id="history"')[2]
+    told = re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", history))
+    said = (
+        "登记发布:权威信息发布 · 本机关权威信息 · 发布于 06-02 09:00 · 政府网站 · https://example.cn/1",
+        "进入阶段:研判", "持续发布间隔:每 6 小时", "变更主办单位:示例市水务局 · 核对后的理由",
+    )  # fmt: skip
+    assert [line for line in said if line not in told] == []
+    assert 'href="https://example.cn/1"' in history
+    beside = sit().get(f"/desk/panel/{place.rpartition('/')[2]}").text
+    assert "进入阶段:研判" in beside
+    assert "变更主办单位:示例市水务局" in beside
+
+
+def test_an_auditor_reads_the_strict_line_first_with_its_own_verdict(sit: Sit, house: House):
+    place = register(sit(), first_exposed_at="2025-06-02T08:30", detected_at="2025-06-02T08:50", late_exposure="1")
+    assert sit("wang").post("/requests/1/approve", {}).status_code == 303
+    house.clock.advance(timedelta(hours=4, minutes=10))  # 13:10: over by the occurrence, not yet by the exposure
+    clocks = sit("li").get(place).text.partition('id="clocks"')[2].partition("</table>")[0]
+    assert clocks.index("严格口径在前") < clocks.index(">状态<")
+    first = clocks.partition("<tbody>")[2].partition("</td>")[0]
+    assert re.search(
+        r'<b><span class="nowrap">按事发 <span class="num">06-02 13:00</span>.*已超时 超 10 分 00 秒.*</b>',
+        first,
+        re.DOTALL,
+    )
+    assert "按首发" in first
+    assert "计时中" in clocks
+    beside = sit("li").get(f"/desk/panel/{place.rpartition('/')[2]}").text
+    assert re.search(r"<b>.*按事发.*06-02 13:00.*已超时 超 10 分", beside)
+    for word in ("按事发", "按知悉"):  # once for each of the two limits; from 按首发 they run
+        assert beside.count(word) == 2
+    plain = sit().get(place).text.partition('id="clocks"')[2].partition("</table>")[0]
+    assert "严格口径在前" not in plain
+    assert plain.index(">截止<") < plain.index("其他口径")
+    beside = sit().get(f"/desk/panel/{place.rpartition('/')[2]}").text
+    assert "按事发 06-02 13:00" in beside
+    assert "按事发 06-03 08:00" in beside
+    assert "已超时 超 10 分" not in beside
+
+
 def test_a_form_from_before_somebody_elses_change_is_not_carried_out(sit: Sit):
     place = register(sit())
     seen = version_of(sit().get(place).text)
@@ -583,6 +667,47 @@ def test_looking_at_a_request_leaves_everything_as_it_is(sit: Sit, house: House)
     sit("wang").get("/requests")
     sit("wang").get(place)
     assert [rows(house, table) for table in (t.history, t.audit, t.clock_event, t.timed_action)] == before
+
+
+def test_the_second_person_reads_what_they_approve(sit: Sit, house: House):
+    place = register(sit())
+    sit().post(
+        f"{place}/correct", {"kind": "occurred_at", "value": "2025-06-02T08:50", "value_source": "监控", **REASON}
+    )
+    house.clock.advance(timedelta(hours=5))
+    published = {
+        **RELEASE,
+        "published_at": "2025-06-02T11:00",
+        "url": "https://www.example.cn/tb?a=1&b=2",
+        "key": "k-5",
+    }
+    sit().post(f"{place}/release", published)
+    for page in (sit("wang").get("/requests").text, sit("wang").get(place).text):
+        assert re.search(r"<dt>事发时间</dt><dd>.*2025年6月2日 星期一 08:00.*→.*2025年6月2日 星期一 08:50", page)
+        assert re.search(r"<dt>来源</dt><dd>.*现场报告.*→.*监控", page)
+        assert 'href="https://www.example.cn/tb?a=1&amp;b=2"' in page
+        assert f'<a href="{place}#publication-1">1 · 权威信息发布</a>' in page
+        assert re.search(r"<dt>内容类型</dt><dd><b>本机关权威信息", page)
+
+
+def test_pages_with_requests_take_no_turn_to_write(sit: Sit, house: House, monkeypatch: pytest.MonkeyPatch):
+    place = register(sit())
+    for name in ("void", "waive", "hand-over"):
+        assert sit().post(f"{place}/{name}", REASON).status_code == 303
+    seat = sit("wang")
+    assert seat.get("/requests").text.count("同意后,时钟的变化") == 3
+    writes: list[str] = []
+    begin = Store.transaction
+
+    def counted(store: Store, actor: str, *more: str) -> Any:
+        writes.append(actor)
+        return begin(store, actor, *more)
+
+    monkeypatch.setattr(Store, "transaction", counted)
+    for page in ("/requests", place):
+        assert seat.get(page).status_code == 200
+    own = [actor for actor in writes if actor != "system:rehearsal"]  # that one fills the copy in memory
+    assert own == []
 
 
 # -- the list ----------------------------------------------------------------------------------------------------------
@@ -704,8 +829,9 @@ def test_a_link_goes_to_web_addresses_only_and_tells_nobody_where_from(sit: Sit)
     assert not [a for tag, a in Elements(page).found if (a.get("href") or "").startswith("javascript")]
 
 
-def test_a_page_hears_what_has_been_done_since_it_was_made(sit: Sit):
+def test_a_page_hears_what_has_been_done_since_it_was_made(sit: Sit, house: House):
     place = register(sit())
+    run_engine_once(house.services)
     page = sit("zhao").get(place).text
     asked = re.search(rf'hx-get="({place}/news\?seen=\d+&amp;auto=1)" hx-trigger="every 15s"', page)
     assert asked is not None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import io
 import json
 import re
@@ -20,14 +21,16 @@ from starlette.testclient import TestClient
 from flows.history import History
 from flows.rest import PrefectApi
 from huiying.domain.access import AccessRole
-from huiying.domain.kinds import Kind, TimeKind
+from huiying.domain.kinds import Kind, PublicationKind, TimeKind
 from huiying.domain.outcome import Permanent
+from huiying.domain.plan import SHANGHAI
 from huiying.service import channels, handover, incidents, people, queries, roster_admin, tokens
-from huiying.service.requests import RegisterRequest, TimeInput
+from huiying.service.requests import RegisterRequest, ReleaseRequest, TimeInput
 from huiying.service.roster_admin import ShiftInput
 from huiying.store import tables as t
 from huiying.web.app import create_app
 from huiying.web.guard import Throttle
+from huiying.web.pages import runs as runs_page
 from huiying.web.pages import wall
 from tests.fakes.desk import Seat, take_seat
 from tests.fakes.house import OPERATOR, House, acting, house_template, open_house, run_engine_once
@@ -192,6 +195,52 @@ def test_who_operates_sees_runs_without_recipients(seats: dict[str, Seat], no: s
     assert "工作群" not in page
 
 
+def test_trouble_is_counted_for_the_whole_day_and_comes_first(
+    house: House, seats: dict[str, Seat], monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(runs_page, "_ON_A_PAGE", 2)
+    numbers = []
+    for _ in range(4):
+        numbers.append(register(house))
+        run_engine_once(house.services)
+        house.clock.advance(timedelta(minutes=1))
+    with house.services.store.transaction("test") as tx:
+        first = sa.select(t.incident.c.id).where(t.incident.c.no == numbers[0]).scalar_subquery()
+        second = sa.select(t.incident.c.id).where(t.incident.c.no == numbers[1]).scalar_subquery()
+        tx.run(t.delivery.update().where(t.delivery.c.incident_id == first).values(state="failed"))
+        tx.run(t.delivery.update().where(t.delivery.c.incident_id == second).values(attempts=2))
+    day = house.clock().astimezone(SHANGHAI).date().isoformat()
+    page, following = (seats["zhang"].get(f"/runs?day={day}&after={after}").text for after in (0, 2))
+    for text in (page, following):
+        assert "未送达或失败 1" in text
+        assert "有重试 1" in text
+        assert "全部正常" not in text
+    listed = re.findall(r'<b class="num">([^<]+)</b>', page)
+    assert listed == numbers[:2]  # the oldest of all, because of what became of them
+    assert page.count('class="panel run bad"') == 1
+    of_one = seats["zhang"].get(f"/incidents/{numbers[3]}/runs").text
+    assert "全部正常 1" in of_one
+
+
+def test_what_became_needless_before_it_ran_is_counted_and_listed_only_on_request(house: House, seats: dict[str, Seat]):
+    no = register(house)
+    run_engine_once(house.services)
+    release = ReleaseRequest(PublicationKind.RESPONSE, house.clock(), url="https://www.example.cn/1")
+    incidents.record_release(house.services, acting("zhang", AccessRole.DUTY), no, release)
+    run_engine_once(house.services)
+    needless = queries.run_sums(house.services, no)["needless"]
+    assert needless > 1
+    for url in (f"/incidents/{no}/runs", f"/runs?incident={no}"):
+        page = seats["zhang"].get(url).text
+        assert 'class="chip off"' not in page
+        assert f"另有 {needless} 条在执行以前已失效" in page
+        link = re.search(r'href="([^"]+)">列出已失效的', page)
+        assert link
+        shown = seats["zhang"].get(html.unescape(link[1])).text
+        assert shown.count('class="panel run"') == shown.count('class="chip off"') == needless
+        assert "另有" not in shown
+
+
 def test_prefect_beside_our_own_record_and_a_failed_delivery_under_a_completed_flow(
     house: House, client: TestClient, seats: dict[str, Seat]
 ):
@@ -271,6 +320,7 @@ def test_a_broken_chain_names_its_first_bad_row(house: House, seats: dict[str, S
     ("query", "found"),
     [
         ("who=张一", True), ("who=person:zhang", True), ("who=nobody", False), ("what=incident.", True), ("what=backup", False),
+        ("what=事项·登记", True), ("what=登记", True), ("what=交接班", False),
         ("subject=incident:", True), ("since=2030-01-01", False), ("until=2000-01-01", False), ("since=junk", True),
     ],
 )  # fmt: skip
@@ -279,6 +329,15 @@ def test_filters_find_by_person_action_subject_and_day(
 ):
     page = seats["li"].get(f"/audit?{query}").text
     assert ("没有符合条件的审计记录" not in page) == found
+
+
+def test_the_words_of_actions_are_offered_and_found_in_english(house: House, seats: dict[str, Seat], no: str):
+    assert '<option value="登录·锁定">session.locked</option>' in seats["li"].get("/audit").text
+    seats["li"].post("/language", {"to": "/", "language": "en"})
+    page = seats["li"].get("/audit?what=Incident%20registered").text
+    assert '<option value="Sign-in·locked">session.locked</option>' in page
+    assert re.search(r'data-label="Action">Incident·registered<br><span class="muted small">incident.registered', page)
+    assert "Sign-in·started" not in page.partition("<tbody>")[2]
 
 
 def test_pages_go_on_where_the_last_one_ended(house: House, seats: dict[str, Seat], no: str):
@@ -436,6 +495,41 @@ def test_a_change_of_shift_that_nobody_signed_is_told_at_the_desk(house: House, 
     assert handover.pending(house.services, leader) == []
     assert "换班未交接" not in seats["wang"].get("/").text
     assert handover.pending(house.services, acting("wang", AccessRole.APPROVER, units=("health",))) == []
+
+
+def test_the_form_proposes_who_has_the_same_duty_next_and_nobody_where_nobody_has(
+    house: House, seats: dict[str, Seat], no: str
+):
+    now = house.clock()
+    turns = [("zhang", "duty_officer", -4, 8), ("wang", "shift_leader", -4, 8), ("zhao", "duty_officer", 8, 20)]
+    for person, role, start, end in turns:
+        shift = ShiftInput("office", role, person, now + timedelta(hours=start), now + timedelta(hours=end))
+        roster_admin.add_shift(house.services, OPERATOR, shift)
+    page = seats["zhang"].get("/handover").text
+    assert re.findall(r'<option value="(\w+)" selected>([^<]*)', page.partition('id="to"')[2]) == [
+        ("zhao", "赵四(下一班)")
+    ]
+    assert "下一班" not in re.search(r'value="wang">([^<]*)', page)[1]  # type: ignore[index]
+    paper = seats["zhang"].get(prepared(seats["zhang"])).text
+    assert "下一班至</span>" not in paper
+    assert re.search(r'下一班至 <span class="num">2025年6月3日 星期二 05:00', paper)
+    alone = seats["wang"].get("/handover").text.partition('id="to"')[2].partition("</select>")[0]
+    assert "selected" not in alone
+    assert "下一班" not in alone
+
+
+def test_a_hand_over_says_first_what_was_said_and_is_made_of_cards_on_a_telephone(seats: dict[str, Seat], no: str):
+    paper = seats["zhang"].get(prepared(seats["zhang"])).text
+    order = [
+        paper.index(word)
+        for word in ('class="signatures"', "<h2>交班说明</h2>", "<h2>下一班内到期", "<h2>计时中的时钟")
+    ]
+    assert order == sorted(order)
+    tables = re.findall(r'(?s)<table class="([^"]*)">.*?</table>', paper)
+    assert tables
+    assert set(tables) == {"list cards"}
+    cells = re.findall(r"<td([^>]*)>", paper)
+    assert [cell for cell in cells if "data-label=" not in cell] == []
 
 
 # -- wall ----------------------------------------------------------------------------------------------------------------

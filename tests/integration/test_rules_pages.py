@@ -174,12 +174,22 @@ def test_what_if_shows_the_deadlines_of_other_times_and_severities(zhang: Seat):
     assert "06-04" in general
     assert "06-02 13:00" not in general
     ahead = zhang.get("/rules/whatif?occurred_at=2030-01-01T08:00&severity=major")
-    assert ">01-01 13:00<" in ahead.text
+    assert ">2030-01-01 13:00<" in ahead.text
     bad = zhang.get("/rules/whatif?occurred_at=gestern&severity=major")
     assert bad.status_code == 422
     assert 'value="gestern"' in bad.text
     wrong = zhang.get("/rules/whatif?kind=opinion&severity=major")
     assert wrong.status_code == 422
+
+
+def test_what_if_says_of_the_same_due_time_that_another_document_asks_it_and_names_documents(zhang: Seat):
+    page = zhang.get("/rules/whatif?occurred_at=2025-06-02T08:00&severity=major").text
+    assert page.count("另一文件的同一要求") == 1  # the conference: 国办发〔2016〕61号 and 80号 alike within 24 hours
+    assert "另有更紧的时限,仅供对照" not in page
+    untimed = re.findall(r"<li>(持续发布权威信息.*?)</li>", page)
+    assert len(untimed) > 1
+    assert len({text_of(line) for line in untimed}) == len(untimed)
+    assert all("国办发" in line for line in untimed)
 
 
 def test_policies_are_shown_step_by_step(zhang: Seat):

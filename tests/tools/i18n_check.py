@@ -21,14 +21,15 @@ from babel.messages.pofile import read_po
 
 from config.loader import load_packs
 from config.policy_loader import load_policies
+from huiying.domain import audit_words
 from huiying.domain.kinds import Word
-from huiying.service import desk, policies, queries
+from huiying.service import desk, policies, queries, request_facts
 from huiying.web.pages.words import CATALOGUE
 from tests.tools import i18n_sources
 
 WEB = Path(__file__).resolve().parents[2] / "huiying" / "web"
 #: Modules whose words the desk shows by ``_(word.zh)``.
-WORDS = ("access", "kinds", "remaining", "signing", "handover", "incident")
+WORDS = ("access", "kinds", "remaining", "signing", "handover", "incident", "strictness")
 _METHODS = [("pages/**.py", "python"), ("templates/**.html", "jinja2")]
 _OPTIONS = {"templates/**.html": {"trimmed": "true", "silent": "false"}}
 _HOLDER = re.compile(r"%\(\w+\)[sd]|%%|\{\w*\}")
@@ -50,6 +51,8 @@ def texts() -> dict[str, str]:
 
 def _words() -> Iterator[tuple[str, str]]:
     yield from ((text, "huiying/service/queries.py:spoken") for text in queries.spoken())
+    yield from ((text, "huiying/service/request_facts.py:labels") for text in request_facts.LABELS)
+    yield from ((text, "huiying/domain/audit_words.py:spoken") for text in audit_words.spoken())
     yield from ((text, "huiying/service/desk.py:messages") for text in desk.MESSAGES_ZH.values())
     yield from ((text, "huiying/service/policies.py:besides") for text in policies.BESIDES_ZH.values())
     yield from _shipped()

@@ -529,6 +529,24 @@ def test_case_28_a_later_entry_of_a_time_takes_the_place_of_the_earlier_one(corr
     assert beijing(five.due_at) == f"2026-03-10 {due}+08:00"
 
 
+def test_case_28_only_what_stood_in_the_record_when_a_time_was_corrected_counts_from_its_own_time():
+    def entry(what, when, **detail):
+        return Entry(what, at(when), "duty", detail)
+
+    early, late = (publication(RELEASE, f"2026-03-10 11:{minute}", entered="2026-03-10 12:30") for minute in (40, 50))
+    history = [
+        entry("registered", "2026-03-10 08:10", kind="emergency", severity="major"),
+        entry("time_fact", "2026-03-10 08:10", kind="occurred_at", value=at("2026-03-10 08:00").isoformat()),
+        entry("publication", "2026-03-10 12:30", id=early.id),
+        entry("time_fact", "2026-03-10 12:30", kind="occurred_at", value=at("2026-03-10 07:00").isoformat(), was=""),
+        entry("publication", "2026-03-10 12:30", id=late.id),
+    ]
+    found = fold(history, [early, late], national())
+    assert [p.as_published for p in found.publications] == [True, False]
+    assert binding(fold(history, [early], national()), "2026-03-10 13:00")["5h"].state == "satisfied"
+    assert binding(fold(history, [late], national()), "2026-03-10 13:00")["5h"].state == "satisfied_late"
+
+
 @pytest.mark.parametrize("now", ["2026-03-10 12:50", "2026-03-10 13:10"], ids=["still-running", "breached"])
 def test_case_28_back_dating_the_occurrence_into_overdue_on_receipt_needs_a_second_person(now):
     """Otherwise a department at its limit turns 超时 into 接报时已逾期 and its escalation into an internal one."""

@@ -19,6 +19,7 @@ from huiying.domain.handover import (
     Unanswered,
     digest,
     snapshot,
+    turns_after,
     unsigned_changes,
 )
 from huiying.domain.kinds import ClockState
@@ -120,3 +121,43 @@ def test_the_hand_over_of_another_day_or_unit_or_person_does_not_count():
 )
 def test_where_nobody_takes_over_nothing_is_missing(shifts: list[Shift]):
     assert unsigned_changes(shifts, [], NOW) == []
+
+
+OFFICER, LEADER_ROLE = "duty_officer", "shift_leader"
+
+
+def turn(person: str, begin: str, end: str, role: str = OFFICER, unit: str = "office") -> Shift:
+    return Shift(unit, role, person, at(f"2026-11-{begin}"), at(f"2026-11-{end}"))
+
+
+ROSTER = (
+    turn("zhang", "22 08:30", "22 20:30"),
+    turn("wang", "22 08:30", "22 20:30", LEADER_ROLE),
+    turn("li", "22 20:30", "23 08:30"),
+    turn("zhao", "22 20:30", "23 08:30", LEADER_ROLE),
+    turn("sun", "22 20:30", "23 08:30", unit="water"),
+    turn("zhang", "23 08:30", "23 20:30"),
+)
+
+
+@pytest.mark.parametrize(
+    ("person", "now", "follow"),
+    [
+        ("zhang", "22 13:00", ["li"]),  # in the middle of the turn: not the leader who is on duty with them
+        ("zhang", "22 20:00", ["li"]),
+        ("zhang", "22 21:00", ["li"]),  # somewhat late
+        ("zhang", "23 00:00", []),  # long over, and the next one has not begun
+        ("wang", "22 13:00", ["zhao"]),
+        ("li", "22 13:00", []),  # not on duty yet
+        ("zhao", "23 07:00", []),  # nobody is entered after them
+        ("nobody", "22 13:00", []),
+    ],
+)
+def test_a_turn_is_handed_over_to_the_same_duty_from_its_end_on(person: str, now: str, follow: list[str]):
+    found = turns_after(ROSTER, "office", person, at(f"2026-11-{now}"))
+    assert [shift.person_id for shift in found] == follow
+
+
+def test_nobody_follows_where_the_same_person_goes_on():
+    again = (*ROSTER, turn("zhang", "22 20:30", "22 23:30"))
+    assert turns_after(again, "office", "zhang", at("2026-11-22 13:00")) == []

@@ -41,9 +41,21 @@ def test_the_bar_shows_what_is_left_of_the_limit(passed, share):
 
 def test_instants_are_shown_in_beijing():
     at = datetime(2026, 11, 22, 16, 5, 9, tzinfo=UTC)
-    assert (when(at), clock_time(at)) == ("11-23 00:05", "00:05:09")
+    assert (when(at, at), clock_time(at)) == ("11-23 00:05", "00:05:09")
     assert when_long(at) == "2026年11月23日 星期一 00:05"
     assert when_long(at, "en") == "Mon 2026-11-23 00:05"
-    assert when(at.isoformat()) == "11-23 00:05"
+    assert when(at.isoformat(), at) == "11-23 00:05"
     assert epoch(at) == int(at.timestamp() * 1000)
-    assert (when(None), epoch(None)) == ("", 0)
+    assert (when(None, at), epoch(None)) == ("", 0)
+
+
+@pytest.mark.parametrize(
+    ("now", "shown"),
+    [
+        (datetime(2026, 12, 31, 15, 59, tzinfo=UTC), "2027-01-01 04:00"),
+        (datetime(2026, 12, 31, 16, 0, tzinfo=UTC), "01-01 04:00"),  # in Beijing the new year has begun
+        (datetime(2028, 1, 1, tzinfo=UTC), "2027-01-01 04:00"),
+    ],
+)
+def test_another_year_than_the_present_one_is_said(now, shown):
+    assert when("2027-01-01T04:00:00+08:00", now) == shown

@@ -10,13 +10,14 @@ from urllib.parse import quote, urlencode
 from fastapi import APIRouter, Form, Query, Request, Response
 from fastapi.responses import StreamingResponse
 
+from huiying.domain import audit_words
 from huiying.domain.access import Permission
 from huiying.domain.plan import SHANGHAI
 from huiying.service import audit_download, audit_view
 from huiying.service.audit_check import ChainCheck, CheckState
 from huiying.service.audit_view import Wanted
 from huiying.web.callers import House
-from huiying.web.pages.shell import Guarded, Session, allow, back, page_headers, render
+from huiying.web.pages.shell import Guarded, Session, allow, back, page_headers, render, words_of
 
 router = APIRouter(include_in_schema=False)
 
@@ -55,14 +56,20 @@ def page(
 ) -> Response:
     """The state of the chain first, then its entries, newest first."""
     state = _check(request).look(0.0 if before else _PATIENCE)
-    wanted = Wanted(_plain(who), _plain(what), _plain(subject), _midnight(since), _midnight(until, days=1))
+    say = words_of(request)
+    codes = tuple(audit_words.codes_for(_plain(what), [say]))
+    wanted = Wanted(_plain(who), _plain(what), codes, _plain(subject), _midnight(since), _midnight(until, days=1))
     found = audit_view.search(services, session.actor, wanted, before=before, limit=_ON_A_PAGE)
     asked = {"who": who, "what": what, "subject": subject, "since": since, "until": until}
     kept = {name: value for name, value in asked.items() if value}
     return render(
         request,
         "audit/list.html",
-        entries=[{**entry, "words": _words(entry["payload"])} for entry in found["entries"]],
+        entries=[
+            {**entry, "words": _words(entry["payload"]), "reading": audit_words.action_zh(entry["action"], say)}
+            for entry in found["entries"]
+        ],
+        actions=audit_words.readings(say),
         **_chain(state, found["head"]["count"]),
         whole=found["whole"],
         no_export=audit_view.NO_EXPORT,

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Any
 
 from huiying.domain.access import Permission
@@ -20,7 +19,7 @@ from huiying.domain.kinds import (
     Review,
     TimeKind,
 )
-from huiying.service import incidents
+from huiying.service import incidents, queries
 from huiying.service.actor import Actor
 from huiying.service.requests import (
     AckRequest,
@@ -32,6 +31,7 @@ from huiying.service.requests import (
 )
 from huiying.service.services import Services
 from huiying.web.pages.incident_forms import STATED, Fields, grade_of, stated_time, times_of
+from huiying.web.pages.shown_times import when
 
 _P = Permission
 #: What an action answers: the incident as it stands now, and what to say.
@@ -46,7 +46,10 @@ def _(text: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Action:
-    """One form. ``when``: open (neither ended nor merged), merged, ended, or lasting (open and ended)."""
+    """One form. ``when``: open (neither ended nor merged), merged, ended, or lasting (open and ended).
+
+    ``told``: from what came of it, how loud the word about it is (done, warn) and to which page it leads.
+    """
 
     name: str
     title: str
@@ -56,6 +59,7 @@ class Action:
     lead_only: bool = False
     decisive: bool = False
     second: str = ""
+    told: Callable[[dict[str, Any]], tuple[str, str]] = lambda view: ("done", f"/incidents/{view['no']}")
 
 
 def _acknowledge(services: Services, actor: Actor, no: str, fields: Fields) -> Done:
@@ -87,8 +91,8 @@ def _running(fields: Fields, view: dict[str, Any]) -> str:
         return fields.say("没有正在计时的时钟。")
     one, words = fields.say("{name} {due} 止"), []
     for clock in found[:6]:
-        name, due = str(clock["name"]), datetime.fromisoformat(clock["due_at"])
-        words.append(one.format(name=fields.say(name), due=f"{due:%m-%d %H:%M}"))
+        name, due = str(clock["name"]), when(clock["due_at"], view["now"])
+        words.append(one.format(name=fields.say(name), due=due))
     return fields.say("正在计时:{words}。").format(words=fields.say("、").join(words))
 
 
@@ -117,9 +121,20 @@ def _release(services: Services, actor: Actor, no: str, fields: Fields) -> Done:
         confidentiality={"checked_by": checked_by} if checked_by else {},
     )
     view = incidents.record_release(services, actor, no, request, fields.text("key"))
-    return view, fields.say("已登记{kind}。{effect}。").format(
+    said = fields.say("已登记{kind}。{effect}。").format(
         kind=fields.say(kind.zh), effect=fields.say(view.get("effect", ""))
     )
+    if view.get("waits"):
+        sentence = fields.say(
+            "发布在时限之内、登记在时限之后:暂按超时完成记,是否算按时待第二人确认(申请 {number}),请另一人用本人账号办理。"
+        )
+        said += sentence.format(number=view["waits"])
+    return view, said
+
+
+def _released(view: dict[str, Any]) -> tuple[str, str]:
+    place = f"/incidents/{view['no']}"
+    return ("warn", f"{place}#requests") if view.get("waits") else ("done", place)
 
 
 def _evidence(fields: Fields) -> None:
@@ -192,7 +207,8 @@ def _merge(services: Services, actor: Actor, no: str, fields: Fields) -> Done:
         fields.errors["into"] = fields.say("请填写主件编号。")
     _reason(fields, fields.say("并案理由"))
     view = incidents.merge(services, actor, no, into, fields.text("reason"))
-    return view, fields.say("已并入 {into},时钟按最早的时间重新计算。").format(into=into)
+    primary = queries.view_incident(services, into, actor)
+    return view, _then(fields, primary, _("已并入 {into},主件的时钟已按最早的时间重新计算。"), into=into)
 
 
 def _unmerge(services: Services, actor: Actor, no: str, fields: Fields) -> Done:
@@ -304,7 +320,7 @@ ACTIONS: dict[str, Action] = {
     for action in (
         Action("acknowledge", _("签收"), _P.ACKNOWLEDGE, _acknowledge),
         Action(
-            "release", _("登记发布、回应、发布会"), _P.RELEASE, _release,
+            "release", _("登记发布、回应、发布会"), _P.RELEASE, _release, told=_released,
             second=_("发布在时限之内、登记在时限之后的,计时立即停止;是否算按时须第二人确认。"),
         ),
         Action("review", _("核验发布"), _P.REVIEW, _review, when="lasting", second=_("核验人就是登记人的,须第二人确认。")),
@@ -327,7 +343,10 @@ ACTIONS: dict[str, Action] = {
         Action("reassign", _("变更主办单位"), _P.ASSIGN, _reassign, lead_only=True, decisive=True, second=_LATER),
         Action("attribution", _("确认超时归因"), _P.ATTRIBUTE, _attribution, when="lasting"),
         Action("replan", _("更换督办方案"), _P.REPLAN, _replan),
-        Action("merge", _("并案"), _P.MERGE, _merge, lead_only=True, decisive=True, second=_LATER),
+        Action(
+            "merge", _("并案"), _P.MERGE, _merge, lead_only=True, decisive=True, second=_LATER,
+            told=lambda view: ("done", f"/incidents/{view['merged_into']}"),
+        ),
         Action("unmerge", _("拆出"), _P.MERGE, _unmerge, when="merged", lead_only=True, decisive=True, second=_LATER),
         Action(
             "close", _("办结归档"), _P.END, _ending(incidents.close, _("已办结归档。")), lead_only=True, decisive=True,

@@ -15,11 +15,13 @@ from huiying.domain.lanes import Mark, Span, lay_out
 from huiying.domain.remaining import urgency
 from huiying.domain.sentences import value_told
 from huiying.service import desk, incident_desk, policies, queries
+from huiying.service.fact_words import stage_zh
 from huiying.service.services import Services
 from huiying.web.callers import House
 from huiying.web.pages import incident_actions as actions
 from huiying.web.pages.incident_forms import Fields, Form, errors_of
 from huiying.web.pages.shell import Guarded, Session, allow, back, page_headers, render
+from huiying.web.pages.shown_times import when
 from huiying.web.pages.words import Say, words_of
 
 router = APIRouter(include_in_schema=False)
@@ -94,7 +96,7 @@ def _carry_out(
     try:
         if action.decisive:
             _refuse_stale(services, session, no, fields)
-        _view, said = action.perform(services, session.actor, no, fields)
+        view, said = action.perform(services, session.actor, no, fields)
     except NeedsSecondPerson as error:
         return back(request, f"/incidents/{no}#requests", error.message, "warn")
     except (NotFound, Forbidden):
@@ -106,7 +108,8 @@ def _carry_out(
             raise
         said_no = {"": error.message}
         return _page(request, services, session, no, error.status, opened=action.name, fields=fields, errors=said_no)
-    return back(request, f"/incidents/{no}", said)
+    loud, place = action.told(view)
+    return back(request, place, said, loud)
 
 
 def _refuse_stale(services: Services, session: Session, no: str, fields: Fields) -> None:
@@ -156,10 +159,7 @@ def _page(
         name for name, action in actions.ACTIONS.items() if actions.offered(action, view, session.actor, leads=case["leads"])
     }  # fmt: skip
     clocks = [{**clock, "chip": _chip(clock)} for clock in sorted(view["clocks"], key=_urgency)]
-    requests = [
-        request_ | incident_desk.with_effect(services, session.actor, request_, case["names"])
-        for request_ in view["requests"]
-    ]
+    requests = incident_desk.with_effects(services, session.actor, view["requests"], case["names"])
     return render(
         request,
         "incidents/detail.html",
@@ -169,8 +169,13 @@ def _page(
         clocks=clocks,
         urgent=next((c for c in clocks if c["binding"] and c["remaining_seconds"] is not None), None),
         chart=lay_out(
-            datetime.fromisoformat(case["now"]), _spans(clocks, say), case["ticks"], _marks(case, say), say("现在")
+            datetime.fromisoformat(case["now"]),
+            _spans(clocks, case["now"], say),
+            case["ticks"],
+            _marks(case, say),
+            say("现在"),
         ),
+        strict_first=Permission.AUDIT in session.actor.permissions,
         stages=_stages(view, say),
         may=may,
         actions=actions.ACTIONS,
@@ -207,15 +212,15 @@ def _chip(clock: dict[str, Any]) -> str:
     return {"satisfied": "met", "satisfied_late": "late"}.get(clock["state"], "off")
 
 
-def _spans(clocks: list[dict[str, Any]], say: Say) -> list[Span]:
+def _spans(clocks: list[dict[str, Any]], now: str, say: Say) -> list[Span]:
     """A lane for each clock; one that another document asks for with the very same due time needs no second lane."""
     binding = {(clock["rule"], clock["due_at"]) for clock in clocks if clock["binding"]}
     return [
-        _span(clock, say) for clock in clocks if clock["binding"] or (clock["rule"], clock["due_at"]) not in binding
+        _span(clock, now, say) for clock in clocks if clock["binding"] or (clock["rule"], clock["due_at"]) not in binding
     ]  # fmt: skip
 
 
-def _span(clock: dict[str, Any], say: Say) -> Span:
+def _span(clock: dict[str, Any], now: str, say: Say) -> Span:
     name, state = str(clock["name"]), str(clock["state_zh"])
     start, due = datetime.fromisoformat(clock["started_at"]), datetime.fromisoformat(clock["due_at"])
     end = clock["fulfilled_at"] or clock["ended_at"]
@@ -226,7 +231,7 @@ def _span(clock: dict[str, Any], say: Say) -> Span:
         due=due,
         state=clock["state"],
         is_open=clock["remaining_seconds"] is not None,
-        text=f"{start:%m-%d %H:%M} → {due:%m-%d %H:%M} {say(state)}",
+        text=f"{when(start, now)} → {when(due, now)} {say(state)}",
         end=datetime.fromisoformat(end) if end else None,
         internal=clock["status"] == "internal",
         binding=clock["binding"],
@@ -238,7 +243,7 @@ def _marks(case: dict[str, Any], say: Say) -> list[Mark]:
     released = [(str(p["kind_zh"]), str(p["published_at"])) for p in view["publications"]]
     found = [Mark(datetime.fromisoformat(at), "release", f"{say(kind)} {at[11:16]}") for kind, at in released]
     entered = [(str(log["stage"]), str(log["entered_at"])) for log in view["stages"]]
-    found += [Mark(datetime.fromisoformat(at), "stage", _stage_word(stage, say)) for stage, at in entered]
+    found += [Mark(datetime.fromisoformat(at), "stage", stage_zh(stage, say)) for stage, at in entered]
     found += [
         Mark(datetime.fromisoformat(item["at"]), item["what"], say(word))
         for item in case["items"]
@@ -254,14 +259,9 @@ def _stages(view: dict[str, Any], say: Say) -> list[dict[str, Any]]:
     present = next((log["stage"] for log in view["stages"] if log["left_at"] is None), "")
     names += [stage for stage in entered if stage not in names]
     return [
-        {"name": name, "text": _stage_word(name, say), "log": entered.get(name), "state": "now" if name == present else "done" if name in entered else ""}
+        {"name": name, "text": stage_zh(name, say), "log": entered.get(name), "state": "now" if name == present else "done" if name in entered else ""}
         for name in names
     ]  # fmt: skip
-
-
-def _stage_word(name: str, say: Say) -> str:
-    """A stage in the reader's language; 回应 is also the name of the product, so stages have texts of their own."""
-    return say(f"阶段:{name}").removeprefix("阶段:")
 
 
 def _richest_first(packs: list[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import secrets
-from datetime import datetime
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Request, Response
@@ -27,6 +26,7 @@ from huiying.web.pages.incident_forms import (
     transfer_of,
 )
 from huiying.web.pages.shell import Guarded, Session, allow, back, render
+from huiying.web.pages.shown_times import when
 
 router = APIRouter(include_in_schema=False)
 
@@ -85,14 +85,10 @@ def _started(fields: Fields, view: dict[str, Any]) -> str:
     if not clocks:
         return say("已登记 {no}。没有时钟启动:没有适用的时限条款。").format(no=view["no"])
     one = say("{name}({due} 止)")
-    found = [(str(clock["name"]), _when(clock["due_at"])) for clock in clocks]
+    found = [(str(clock["name"]), when(clock["due_at"], view["now"])) for clock in clocks]
     names = say("、").join(one.format(name=say(name), due=due) for name, due in found)
     sentence = say("已登记 {no},启动 {count} 个时钟:{names}。")
     return sentence.format(no=view["no"], count=len(clocks), names=names)
-
-
-def _when(at: str) -> str:
-    return f"{datetime.fromisoformat(at):%m-%d %H:%M}"
 
 
 def _form(

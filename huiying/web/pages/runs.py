@@ -97,10 +97,11 @@ def of_the_day(
     }
     unknown = ""
     try:
-        found = queries.runs(services, _printable(incident), limit=_ON_A_PAGE, actor=session.actor, **asked)
+        found = _found(services, session, _printable(incident), asked)
     except NotFound as error:
-        found, unknown = {"runs": [], "next": None}, error.message
-    links = _links("/runs", found["next"], day=day, kind=kind, state=state, incident=incident, after=after)
+        found, unknown = {"runs": [], "next": None, "sums": {}}, error.message
+    asked_for = {"day": day, "kind": kind, "incident": incident}
+    links = _links("/runs", found["next"], state=state, after=after, **asked_for)
     more: dict[str, Any] = {"incident": incident, "today": today, "links": links, "base": "/runs", "unknown": unknown}
     return _page(request, services, found, **asked, **more)
 
@@ -123,9 +124,10 @@ def of_an_incident(
         "only": state if state in STATES else "",
         "after": after,
     }
-    found = queries.runs(services, no, limit=_ON_A_PAGE, actor=session.actor, **asked)
+    found = _found(services, session, no, asked)
     base = f"/incidents/{no}/runs"
-    links = _links(base, found["next"], kind=kind, state=state, after=after)
+    asked_for = {"kind": kind}
+    links = _links(base, found["next"], state=state, after=after, **asked_for)
     return _page(request, services, found, **asked, incident=no, today=None, links=links, base=base)
 
 
@@ -146,17 +148,34 @@ def for_the_operator(
         "only": state if state in STATES else "",
         "after": after,
     }
-    found = queries.runs(services, limit=_ON_A_PAGE, actor=session.actor, **asked)
-    links = _links("/admin/runs", found["next"], day=day, state=state, after=after)
+    found = _found(services, session, "", asked)
+    asked_for = {"day": day}
+    links = _links("/admin/runs", found["next"], state=state, after=after, **asked_for)
     return _page(
         request, services, found, **asked, incident="", today=today, links=links, base="/admin/runs", operator=True
     )
 
 
+def _found(services: Services, session: Session, no: str, asked: dict[str, Any]) -> dict[str, Any]:
+    """One page of what was asked for, trouble first, and the sums of all of it.
+
+    What had become needless before its time never ran: it is counted, and listed only for whoever asks for it.
+    """
+    runs = queries.runs(
+        services,
+        no,
+        limit=_ON_A_PAGE,
+        actor=session.actor,
+        troubled_first=True,
+        **{**asked, "only": asked["only"] or "ran"},
+    )
+    return {**runs, "sums": queries.run_sums(services, no, asked["day"], session.actor, kind=asked["kind"])}
+
+
 def _page(
     request: Request, services: Services, found: dict[str, Any], *, operator: bool = False, **context: Any
 ) -> Response:
-    runs = found["runs"]
+    runs, sums = found["runs"], found["sums"]
     prefect = _prefect_of(request, services, [run["flow_run_id"] for run in runs if run["flow_run_id"]])
     known = {run.id: run for run in prefect.runs} if isinstance(prefect, FlowRuns) else {}
     rows = [_row(run, known.get(run["flow_run_id"] or ""), words_of(request)) for run in runs]
@@ -164,8 +183,11 @@ def _page(
         request,
         "runs/list.html",
         rows=rows,
-        troubled=sum(1 for row in rows if row["failed"]),
-        retried=sum(1 for row in rows if row["retried"]),
+        # What Prefect alone calls failed or tried again is known for the rows of this page only.
+        troubled=sums.get("failed", 0) + sum(1 for row in rows if row["failed"] and not row["failed_deliveries"]),
+        retried=sums.get("retried", 0) + sum(1 for row in rows if row["retried"] and not row["retries"]),
+        ran=sums.get("ran", 0),
+        needless=sums.get("needless", 0),
         unknown=context.pop("unknown", ""),
         unavailable=prefect.reason if isinstance(prefect, Unavailable) else "",
         kinds=[(kind.value, kind.zh) for kind in EventKind],
@@ -258,11 +280,13 @@ def _known(value: str, words: type[EventKind]) -> str:
     return value if value in {member.value for member in words} else ""
 
 
-def _links(base: str, following: int | None, *, after: int, **asked: str) -> dict[str, str]:
-    """Addresses of the page before and the page behind."""
-    kept = {name: value for name, value in asked.items() if value}
+def _links(base: str, following: int | None, *, after: int, state: str, **asked: str) -> dict[str, str]:
+    """Addresses of the page before and the page behind, of the troubled runs and of those that never ran."""
+    chosen = {name: value for name, value in asked.items() if value}
+    kept = chosen | ({"state": state} if state else {})
     back = max(0, after - _ON_A_PAGE)
     return {
+        **{word: f"{base}?{urlencode({**chosen, 'state': word})}" for word in ("failed", "retried", "superseded")},
         "before": f"{base}?{urlencode({**kept, 'after': back})}" if after else "",
         "after": f"{base}?{urlencode({**kept, 'after': following})}" if following is not None else "",
     }

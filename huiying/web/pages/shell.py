@@ -10,6 +10,7 @@ import binascii
 import hmac
 import json
 from collections.abc import Mapping
+from datetime import datetime
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,8 @@ from urllib.parse import quote, urlsplit
 
 from fastapi import Depends, Request, Response
 from fastapi.responses import HTMLResponse, RedirectResponse
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from jinja2 import Environment, FileSystemLoader, StrictUndefined, pass_context
+from jinja2.runtime import Context
 from starlette.concurrency import run_in_threadpool
 
 from huiying.domain.errors import Forbidden
@@ -143,7 +145,7 @@ def environment(language: str) -> Environment:
     made.install_gettext_callables(gettext, ngettext, newstyle=False)  # type: ignore[attr-defined]
     made.globals["static"] = static
     made.filters |= {
-        "when": shown_times.when,
+        "when": _when,
         "when_long": lambda at: shown_times.when_long(at, language),
         "clock_time": shown_times.clock_time,
         "epoch": shown_times.epoch,
@@ -152,6 +154,13 @@ def environment(language: str) -> Environment:
         "web_address": web_address,
     }
     return made
+
+
+@pass_context
+def _when(context: Context, at: datetime | str | None) -> str:
+    """An instant beside the present of the page."""
+    now = context.get("now")
+    return shown_times.when(at, now if isinstance(now, datetime | str) else None)
 
 
 def web_address(text: str) -> str:

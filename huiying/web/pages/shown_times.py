@@ -17,10 +17,13 @@ def instant(at: datetime | str | None) -> datetime | None:
     return (datetime.fromisoformat(at) if isinstance(at, str) else at).astimezone(SHANGHAI)
 
 
-def when(at: datetime | str | None) -> str:
-    """11-22 13:12."""
-    local = instant(at)
-    return f"{local:%m-%d %H:%M}" if local else ""
+def when(at: datetime | str | None, now: datetime | str | None) -> str:
+    """11-22 13:12, and 2027-01-01 04:00 where that is not the present year."""
+    local, present = instant(at), instant(now)
+    if local is None:
+        return ""
+    other_year = present is not None and local.year != present.year
+    return f"{local:%Y-%m-%d %H:%M}" if other_year else f"{local:%m-%d %H:%M}"
 
 
 def clock_time(at: datetime | str | None) -> str:

@@ -59,7 +59,7 @@ def _preview(services: Services, asked: Mapping[str, str]) -> dict[str, Any]:
         if at is not None:
             times[kind] = TimeInput(at)
     registered = local_moment("registered", asked["registered"])
-    return queries.preview(
+    answer = queries.preview(
         services,
         kind=_word(Kind, "kind", asked["kind"]),
         severity=_word(Severity, "severity", asked["severity"]),
@@ -67,6 +67,10 @@ def _preview(services: Services, asked: Mapping[str, str]) -> dict[str, Any]:
         registered_at=registered or _latest(services, times),
         unit_id=asked["unit"],
     )
+    binding = {(clock["rule"], clock["due_at"]) for clock in answer["clocks"] if clock["binding"]}
+    for clock in answer["clocks"]:
+        clock["same_due"] = (clock["rule"], clock["due_at"]) in binding
+    return answer
 
 
 def _latest(services: Services, times: Mapping[TimeKind, TimeInput]) -> datetime | None:
