@@ -587,7 +587,7 @@ def _past(tx: Tx, row: Any, say: Say) -> list[dict[str, Any]]:
              "zh": f"{say(zh(DeliveryState, d.state))} {d.notice_no} {d.channel_name} {d.person_name or ''}".rstrip(),
              "by": "", "future": False,
              "detail": {"band": d.band, "role": d.role, "event": d.event, "event_zh": zh(EventKind, d.event),
-                        "clock": say(d.clock_name or ""), "step": step_of(d.event, d.step_id, say)}}
+                        "clock": say(d.clock_name) if d.clock_name else "", "step": step_of(d.event, d.step_id, say)}}
         )  # fmt: skip
     return items
 
@@ -663,7 +663,7 @@ def _planned(tx: Tx, row: Any, say: Say) -> list[dict[str, Any]]:
     )
     return [
         {"at": a.due_at, "order": 3, "kind": "planned", "what": a.kind,
-         "zh": f"{say(a.clock_name or '')} {say(zh(EventKind, a.kind))} {step_of(a.kind, a.step_id, say)}".strip(), "by": "",
+         "zh": f"{say(a.clock_name) if a.clock_name else ''} {say(zh(EventKind, a.kind))} {step_of(a.kind, a.step_id, say)}".strip(), "by": "",
          "detail": {"to": [say(Role(role).zh) for role in a.detail.get("to", [])]}, "future": True}
         for a in tx.all(statement)
     ]  # fmt: skip

@@ -29,7 +29,12 @@ def language_of(request: Request) -> str:
 
 def words_of(request: Request) -> Say:
     """``_`` for code that composes texts: ``_ = words_of(request)``."""
-    return translations(language_of(request)).gettext
+    return say_in(language_of(request))
+
+
+def say_in(language: str) -> Say:
+    """``_`` for a language. Nothing stays nothing: a catalogue answers the empty text with its own head."""
+    return lambda text: translations(language).gettext(text) if text else ""
 
 
 def translations(language: str) -> gettext.NullTranslations:
