@@ -16,6 +16,8 @@ from huiying.domain.rules import (
     PRESS_CONFERENCE,
 )
 
+Say = Callable[[str], str]
+
 MILESTONES_ZH = {
     AUTHORITATIVE_RELEASE: "权威信息发布",
     PRESS_CONFERENCE: "新闻发布会",
@@ -119,15 +121,15 @@ def anchor_words(field: str) -> str:
     return "知悉时间" if field == "first_known_at" else _of(TimeKind)(field)
 
 
-def limit_words(limit: str) -> str:
-    """``PT5H`` as 5 小时; what is no duration stays as it is."""
+def limit_words(limit: str, say: Say = str) -> str:
+    """``PT5H`` as 5 小时; what is no duration stays as it is. ``say`` puts our words into the reader's language."""
     found = parse_duration(limit)
     if found is None:
         return limit
     hours, rest = divmod(int(found.total_seconds()), 3600)
     minutes, seconds = divmod(rest, 60)
-    parts = ((hours, "小时"), (minutes, "分"), (seconds, "秒"))
-    return " ".join(f"{number} {unit}" for number, unit in parts if number)
+    parts = ((hours, say("%(n)s 小时")), (minutes, say("%(n)s 分")), (seconds, say("%(n)s 秒")))
+    return " ".join(words % {"n": number} for number, words in parts if number)
 
 
 def _of(words: type[Word]) -> Callable[[str], str]:
@@ -158,14 +160,20 @@ _READERS: dict[str, Callable[[str], str]] = {
 _DUTY_READERS: dict[str, Callable[[str], str]] = {"kind": _in(DUTIES_ZH)}
 
 
-def value_words(path: str, value: Any, *, duty: bool = False) -> str:
-    """A value of the written pack in words; empty for nothing."""
+def value_words(path: str, value: Any, *, duty: bool = False, say: Say = str) -> str:
+    """A value of the written pack in words; empty for nothing. What is no word of ours stays as the pack has it."""
     if value is None or value == "":
         return ""
     if isinstance(value, bool):
-        return "是" if value else "否"
+        return say("是") if value else say("否")
     readers = _DUTY_READERS if duty else _READERS
-    read = readers.get(path, str)
+    read = readers.get(path)
+
+    def words(item: Any) -> str:
+        if read is limit_words:
+            return limit_words(str(item), say)
+        return say(read(str(item))) if read else str(item)
+
     if isinstance(value, list):
-        return "、".join(read(str(item)) for item in value)
-    return read(str(value))
+        return say("、").join(map(words, value))
+    return words(value)

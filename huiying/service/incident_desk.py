@@ -72,6 +72,7 @@ def listing(
     text: str = "",
     after: str = "",
     limit: int = 50,
+    say: Callable[[str], str] = str,
 ) -> dict[str, Any]:
     """Incidents, newest first, each with its most urgent open clock; ``severity`` may be "ungraded"."""
     page = queries.incident_list(services, actor, state, kind, text, unit, limit, after, severity)
@@ -80,7 +81,7 @@ def listing(
         names = people_names(tx)
     for incident in page["incidents"]:
         incident["clock"] = urgent.get(incident["no"])
-        incident["registered_by_name"] = who(incident["registered_by"], names)
+        incident["registered_by_name"] = who(incident["registered_by"], names, say)
     return page
 
 
@@ -123,7 +124,7 @@ def case(services: Services, actor: Actor, no: str, say: Callable[[str], str] = 
     return {
         "view": view,
         "now": told["now"],
-        "items": [{**item, "by_name": who(item["by"], names)} for item in told["items"]],
+        "items": [{**item, "by_name": who(item["by"], names, say)} for item in told["items"]],
         "ticks": ticks,
         "names": names,
         "units": units,
@@ -145,14 +146,14 @@ def all_units(tx: Tx) -> list[dict[str, str]]:
     return [{"id": row.id, "name": row.name or row.id} for row in rows]
 
 
-def who(author: str | None, names: dict[str, str]) -> str:
-    """Who did something, as an officer would say it."""
+def who(author: str | None, names: dict[str, str], say: Callable[[str], str] = str) -> str:
+    """Who did something, as an officer would say it, in ``say``'s language."""
     kind, _, name = (author or "").partition(":")
     if not name:
         return names.get(kind, kind)
     if kind == "person":
         return names.get(name, name)
-    return f"本机命令行({name})" if kind == "local" else "系统"
+    return say("本机命令行(%(name)s)") % {"name": name} if kind == "local" else say("系统")
 
 
 def _merge_targets(tx: Tx, actor: Actor, row: Any) -> list[dict[str, str]]:
@@ -228,7 +229,9 @@ def _tick_text(row: Any, happened: Happened, say: Callable[[str], str]) -> str:
 # -- what waits for a second person ------------------------------------------------------------------------------------
 
 
-def waiting_requests(services: Services, actor: Actor, *, after: int = 0, limit: int = 10) -> dict[str, Any]:
+def waiting_requests(
+    services: Services, actor: Actor, *, after: int = 0, limit: int = 10, say: Callable[[str], str] = str
+) -> dict[str, Any]:
     """Pending requests with what each would do now, oldest first; ``after`` is the last id of the page before."""
     found = queries.requests_pending(services, actor)["requests"]
     rest = [request for request in found if request["id"] > after]
@@ -238,7 +241,11 @@ def waiting_requests(services: Services, actor: Actor, *, after: int = 0, limit:
         titles = _titles(tx, [request["incident"] for request in page])
     return {
         "requests": [
-            {**request, "title": titles.get(request["incident"], ""), **with_effect(services, actor, request, names)}
+            {
+                **request,
+                "title": titles.get(request["incident"], ""),
+                **with_effect(services, actor, request, names, say),
+            }
             for request in page
         ],
         "total": len(found),
@@ -251,13 +258,19 @@ def _titles(tx: Tx, numbers: list[str]) -> dict[str, str]:
     return {row.no: row.title for row in rows}
 
 
-def with_effect(services: Services, actor: Actor, request: dict[str, Any], names: dict[str, str]) -> dict[str, Any]:
+def with_effect(
+    services: Services,
+    actor: Actor,
+    request: dict[str, Any],
+    names: dict[str, str],
+    say: Callable[[str], str] = str,
+) -> dict[str, Any]:
     """Who asks, what the clocks would become, and whether this actor may decide."""
     moved, obstacle = _effect(services, request["id"])
     mine = request["requested_by"] == actor.id
     approves = Permission.APPROVE in actor.permissions and actor.is_person
     return {
-        "requested_by_name": who(request["requested_by"], names),
+        "requested_by_name": who(request["requested_by"], names, say),
         "moved": _once([_moved_view(one) for one in moved]),
         "obstacle": obstacle,
         "mine": mine,

@@ -19,7 +19,7 @@ from huiying.domain.plan import SHANGHAI
 from huiying.domain.rules import CONTENT_RULES, MEASURES, ClockRule, RulePack
 from huiying.domain.rules_codec import clock_to_dict, pack_to_dict
 from huiying.domain.rules_diff import diff_packs
-from huiying.domain.rules_words import BASES_ZH, LEVELS_ZH, MILESTONES_ZH, anchor_words, limit_words, value_words
+from huiying.domain.rules_words import BASES_ZH, LEVELS_ZH, MILESTONES_ZH, Say, anchor_words, limit_words, value_words
 from huiying.service.actor import Actor
 from huiying.service.obligations import compute
 from huiying.service.rulebook import current_packs, current_policies, keep_own_pack, own_packs, pack_of, use_pack
@@ -37,8 +37,11 @@ def list_packs(services: Services) -> list[dict[str, Any]]:
         return [_summary(pack, today, own, confirmed) for pack in current_packs(tx)]
 
 
-def show_pack(services: Services, pack_id: str, version: str = "") -> dict[str, Any]:
-    """A pack in full, in its present version or an older one, with all versions there have been."""
+def show_pack(services: Services, pack_id: str, version: str = "", say: Say = str) -> dict[str, Any]:
+    """A pack in full, in its present version or an older one, with all versions there have been.
+
+    ``say`` puts our words for values into the reader's language, here and in what follows.
+    """
     with services.store.reading() as tx:
         versions = _versions(tx, pack_id)
         pack = pack_of(tx, pack_id, _wanted(versions, pack_id, version))
@@ -48,7 +51,7 @@ def show_pack(services: Services, pack_id: str, version: str = "") -> dict[str, 
     return {
         **view,
         "versions": versions,
-        "rules": [_rule_view(rule) for rule in pack.clocks],
+        "rules": [_rule_view(rule, say) for rule in pack.clocks],
         "duties": [
             {"id": o.id, "clause": o.clause, "kind_zh": value_words("kind", o.kind, duty=True), "quote": o.quote}
             for o in pack.obligations
@@ -57,7 +60,7 @@ def show_pack(services: Services, pack_id: str, version: str = "") -> dict[str, 
     }
 
 
-def compare(services: Services, pack_id: str, before: str, after: str) -> dict[str, Any]:
+def compare(services: Services, pack_id: str, before: str, after: str, say: Say = str) -> dict[str, Any]:
     """Two versions of a pack side by side."""
     with services.store.reading() as tx:
         versions = _versions(tx, pack_id)
@@ -68,13 +71,13 @@ def compare(services: Services, pack_id: str, before: str, after: str) -> dict[s
         "versions": versions,
         "before": old.version,
         "after": new.version,
-        "differences": differences(old, new),
+        "differences": differences(old, new, say),
     }
 
 
-def differences(old: RulePack, new: RulePack) -> list[dict[str, Any]]:
+def differences(old: RulePack, new: RulePack, say: Say = str) -> list[dict[str, Any]]:
     """The pure comparison as the faces show it."""
-    return [asdict(difference) for difference in diff_packs(pack_to_dict(old), pack_to_dict(new))]
+    return [asdict(difference) for difference in diff_packs(pack_to_dict(old), pack_to_dict(new), say)]
 
 
 # -- confirming --------------------------------------------------------------------------------------------------------
@@ -100,7 +103,7 @@ def confirm_pack(services: Services, actor: Actor, pack_id: str) -> dict[str, An
 # -- an office's own ---------------------------------------------------------------------------------------------------
 
 
-def check_pack(services: Services, data: bytes, name: str) -> dict[str, Any]:
+def check_pack(services: Services, data: bytes, name: str, say: Say = str) -> dict[str, Any]:
     """Look at a pack that is not taken in yet: its faults, or what it would change."""
     pack, findings = parse_pack(name, data)
     if pack is None:
@@ -117,7 +120,7 @@ def check_pack(services: Services, data: bytes, name: str) -> dict[str, Any]:
         "pack": view,
         "new": old is None,
         "same": old is not None and old.version == pack.version,
-        "differences": differences(old, pack) if old else [],
+        "differences": differences(old, pack, say) if old else [],
         "warnings": warnings,
     }
 
@@ -217,7 +220,7 @@ def _summary(pack: RulePack, today: date, own: dict[str, str], confirmed: set[tu
     }
 
 
-def _rule_view(rule: ClockRule) -> dict[str, Any]:
+def _rule_view(rule: ClockRule, say: Say) -> dict[str, Any]:
     written = clock_to_dict(rule)
     return {
         "rule": rule.rule_id,
@@ -228,12 +231,12 @@ def _rule_view(rule: ClockRule) -> dict[str, Any]:
         "quote": rule.quote,
         "responsible": rule.responsible,
         "responsible_stated": rule.responsible_stated,
-        "limit": limit_words(written["limit"]) if written["limit"] else "",
+        "limit": limit_words(written["limit"], say) if written["limit"] else "",
         "limit_from": value_words("limit_from", rule.limit_from),
         "anchor": anchor_words(rule.anchor.field) if rule.anchor else "",
         "anchor_stated": rule.anchor.stated if rule.anchor else False,
         "anchor_basis": rule.anchor.basis if rule.anchor else "",
-        "applies": _applies(written["applies_to"]),
+        "applies": _applies(written["applies_to"], say),
         "applies_basis": rule.applies_to.basis,
         "satisfied_by": [MILESTONES_ZH.get(name, name) for name in rule.satisfied_by],
         "satisfied_basis": rule.satisfied_basis,
@@ -244,12 +247,13 @@ def _rule_view(rule: ClockRule) -> dict[str, Any]:
     }
 
 
-def _applies(written: dict[str, Any]) -> dict[str, list[str]]:
+def _applies(written: dict[str, Any], say: Say) -> dict[str, list[str]]:
     """Whom a rule speaks of, and whom it leaves out, in words."""
 
     def words(way: str) -> list[str]:
         selector = written[way] or {}
-        found = (value_words(f"applies_to.{way}.{name}", selector.get(name)) for name in ("kind", "severity", "source"))
+        names = ("kind", "severity", "source")
+        found = (value_words(f"applies_to.{way}.{name}", selector.get(name), say=say) for name in names)
         return [text for text in found if text]
 
     return {"include": words("include"), "exclude": words("exclude")}

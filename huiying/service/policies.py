@@ -5,6 +5,7 @@ A new policy holds for clocks that start from now on; running ones keep theirs u
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import sqlalchemy as sa
@@ -12,7 +13,6 @@ import sqlalchemy as sa
 from config.document import Finding
 from config.policy_loader import POLICIES_DIRECTORY, lint_together, load_policies, parse_policy
 from huiying.domain.access import Permission
-from huiying.domain.duration import words_left
 from huiying.domain.errors import BadRulePack, NotFound, Refused
 from huiying.domain.policy import Policy, Step, policy_to_dict
 from huiying.service.actor import Actor
@@ -20,6 +20,8 @@ from huiying.service.rulebook import current_packs, current_policies
 from huiying.service.services import Services
 from huiying.store import tables as t
 from huiying.store.db import Tx
+
+Say = Callable[[str], str]
 
 #: Setting: the office's own policies by id; they are put back whenever shipped files are taken in.
 OWN = "own_policies"
@@ -32,13 +34,13 @@ def list_policies(services: Services) -> list[dict[str, Any]]:
         return [_summary(policy, own) for policy in current_policies(tx)]
 
 
-def show_policy(services: Services, policy_id: str) -> dict[str, Any]:
-    """One policy with its steps in words."""
+def show_policy(services: Services, policy_id: str, say: Say = str) -> dict[str, Any]:
+    """One policy with its steps in words; ``say`` puts them into the reader's language."""
     with services.store.reading() as tx:
         policy = _find(tx, policy_id)
-        return {**_summary(policy, own_policies(tx)), "steps": [_step_view(step) for step in policy.steps]} | {
+        return {**_summary(policy, own_policies(tx)), "steps": [_step_view(step, say) for step in policy.steps]} | {
             "basis": policy.basis,
-            "after_breach": _after_breach(policy),
+            "after_breach": _after_breach(policy, say),
             "content": policy_to_dict(policy),
         }
 
@@ -60,12 +62,12 @@ def _summary(policy: Policy, own: dict[str, str]) -> dict[str, Any]:
     }
 
 
-def _step_view(step: Step) -> dict[str, Any]:
+def _step_view(step: Step, say: Say) -> dict[str, Any]:
     return {
         "id": step.id,
-        "when": _moment(step),
+        "when": _moment(step, say),
         "to": [role.value for role in step.to],
-        "to_zh": "、".join(role.zh for role in step.to),
+        "to_zh": say("、").join(say(role.zh) for role in step.to),
         "audience": [audience.value for audience in step.audience],
         "band_zh": step.band.zh,
         "only_unacknowledged": step.when == "unacknowledged",
@@ -73,27 +75,38 @@ def _step_view(step: Step) -> dict[str, Any]:
     }
 
 
-def _moment(step: Step) -> str:
+def _moment(step: Step, say: Say) -> str:
     """When a step falls due, in words."""
     value = step.value
     if step.trigger == "start" or value is None:
-        return "登记时"
+        return say("登记时")
     if step.trigger == "share":
-        return f"时限过去 {float(value):.0%}" if isinstance(value, int | float) else ""
+        return say("时限过去 %(share)s") % {"share": f"{float(value):.0%}"} if isinstance(value, int | float) else ""
     if isinstance(value, int | float):
         return ""
+    span = {"span": _span(int(value.total_seconds()), say)}
     if step.trigger == "left":
-        return words_left(int(value.total_seconds()))
-    span = words_left(int(value.total_seconds())).removeprefix("剩余 ")
+        return say("剩余 %(span)s") % span
     if step.trigger == "after":
-        return f"起算后 {span}"
-    return f"超时后 {span}" if value else "超时时"
+        return say("起算后 %(span)s") % span
+    return say("超时后 %(span)s") % span if value else say("超时时")
 
 
-def _after_breach(policy: Policy) -> str:
-    daily = "、".join(f"{at:%H:%M}" for at in policy.after_breach_daily_at)
-    hourly = f"每小时一次,共 {policy.after_breach_hourly} 次" if policy.after_breach_hourly else ""
-    return ";".join(part for part in (hourly, f"此后每日 {daily}" if daily else "") if part)
+def _span(seconds: int, say: Say) -> str:
+    """A length of time as policies name it: 4 小时, 1 小时 30 分钟, 10 分钟."""
+    hours, minutes = seconds // 3600, seconds % 3600 // 60
+    words = [say("%(n)s 小时") % {"n": hours}] if hours else []
+    return " ".join([*words, say("%(n)s 分钟") % {"n": minutes}] if minutes or not hours else words)
+
+
+def _after_breach(policy: Policy, say: Say) -> str:
+    parts = []
+    if policy.after_breach_hourly:
+        parts.append(say("每小时一次,共 %(n)s 次") % {"n": policy.after_breach_hourly})
+    if policy.after_breach_daily_at:
+        times = say("、").join(f"{at:%H:%M}" for at in policy.after_breach_daily_at)
+        parts.append(say("此后每日 %(times)s") % {"times": times})
+    return say(";").join(parts)
 
 
 def import_policy(services: Services, actor: Actor, data: bytes, name: str) -> dict[str, Any]:

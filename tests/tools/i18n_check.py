@@ -18,6 +18,8 @@ from babel.messages.catalog import Catalog
 from babel.messages.extract import extract_from_dir
 from babel.messages.pofile import read_po
 
+from config.loader import load_packs
+from config.policy_loader import load_policies
 from huiying.domain.kinds import Word
 from huiying.service import desk, queries
 from huiying.web.pages.words import CATALOGUE
@@ -29,6 +31,9 @@ _METHODS = [("pages/**.py", "python"), ("templates/**.html", "jinja2")]
 _OPTIONS = {"templates/**.html": {"trimmed": "true", "silent": "false"}}
 #: A sentence with fewer fixed characters than this could be anything.
 _SAYING = 8
+_CHINESE = re.compile(r"[\u3000-\u9fff\uff00-\uffef]|^\W$")
+#: Its ``say`` prints a line for whoever starts the demo.
+_TO_THE_TERMINAL = frozenset({"demo.py"})
 _HOLDER = re.compile(r"%\(\w+\)[sd]|%%|\{\w*\}")
 
 
@@ -41,6 +46,13 @@ def texts() -> dict[str, str]:
         for text in message if isinstance(message, tuple) else (message,):
             if text:
                 found.setdefault(text, f"{name}:{line}")
+    # Our words that the services put together for ``say``.
+    for folder in ("service", "domain"):
+        for name, line, message, *_rest in extract_from_dir(
+            WEB.parent / folder, [("**.py", "python")], keywords={"say": None}
+        ):
+            if isinstance(message, str) and _CHINESE.search(message) and name not in _TO_THE_TERMINAL:
+                found.setdefault(message, f"{folder}/{name}:{line}")
     for text, place in _words():
         found.setdefault(text, place)
     return found
@@ -49,6 +61,8 @@ def texts() -> dict[str, str]:
 def _words() -> Iterator[tuple[str, str]]:
     yield from ((text, "huiying/service/queries.py:spoken") for text in queries.spoken())
     yield from ((text, "huiying/service/desk.py:messages") for text in desk.MESSAGES_ZH.values())
+    yield from ((text, "huiying/service/queries.py:_tasks") for text in ("判定", "发送"))
+    yield from _names_that_we_ship()
     for name in WORDS:
         module = importlib.import_module(f"huiying.domain.{name}")
         for _, kind in inspect.getmembers(module, inspect.isclass):
@@ -56,6 +70,14 @@ def _words() -> Iterator[tuple[str, str]]:
                 for word in kind:
                     if word.zh:
                         yield word.zh, f"huiying/domain/{name}.py:{kind.__name__}"
+
+
+def _names_that_we_ship() -> Iterator[tuple[str, str]]:
+    """Names of the clocks and policies that come with the product; an office's own are shown as it wrote them."""
+    for pack in load_packs().packs:
+        yield from ((rule.name, f"config/rules:{pack.id}") for rule in pack.clocks)
+    for policy in load_policies().policies:
+        yield policy.name, f"config/policies:{policy.id}"
 
 
 def literals() -> set[str]:

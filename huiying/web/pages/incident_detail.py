@@ -145,7 +145,7 @@ def _page(
     }  # fmt: skip
     clocks = [{**clock, "chip": _chip(clock)} for clock in sorted(view["clocks"], key=_urgency)]
     requests = [
-        request_ | incident_desk.with_effect(services, session.actor, request_, case["names"])
+        request_ | incident_desk.with_effect(services, session.actor, request_, case["names"], say)
         for request_ in view["requests"]
     ]
     return render(
@@ -168,7 +168,7 @@ def _page(
         errors=errors or {},
         key=(fields.text("key") if fields else "") or secrets.token_hex(16),
         requests=requests,
-        who=lambda author: incident_desk.who(author, case["names"]),
+        who=lambda author: incident_desk.who(author, case["names"], say),
         policies=policies.list_policies(services) if "replan" in may else [],
         words={
             "severities": list(Severity),

@@ -50,7 +50,7 @@ def uploaded(request: Request, services: House, session: Keeper, form: Typed) ->
     try:
         name, data = form.document("pack", "粘贴的内容.yaml")
         text = typed_text(data)
-        looked = pack_admin.check_pack(services, data, name)
+        looked = pack_admin.check_pack(services, data, name, words_of(request))
         if form.text("do") == "import" and looked["ok"]:
             made = pack_admin.import_pack(services, session.actor, data, name)
             say = words_of(request)
@@ -101,7 +101,7 @@ def _pack_page(
     year: int = 0,
     fault: Any = None,
 ) -> Response:
-    shown = pack_admin.show_pack(services, pack, version)
+    shown = pack_admin.show_pack(services, pack, version, words_of(request))
     wanted = year or shown["year"] or services.store.now().astimezone(SHANGHAI).year
     current = next((row["version"] for row in shown["versions"] if row["current"]), "")
     duties = queries.obligations(services, pack, wanted)["obligations"] if current else []
@@ -127,7 +127,7 @@ def diff(
     versions = pack_admin.show_pack(services, pack)["versions"]
     newest = next((row["version"] for row in versions if row["current"]), versions[0]["version"])
     older = next((row["version"] for row in versions if row["version"] != newest), newest)
-    compared = pack_admin.compare(services, pack, before or older, after or newest)
+    compared = pack_admin.compare(services, pack, before or older, after or newest, words_of(request))
     return render(request, "rules/diff.html", pack=pack_admin.show_pack(services, pack), compared=compared)
 
 
