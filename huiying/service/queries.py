@@ -547,6 +547,8 @@ _WHAT_ZH = {
     "transfers_returned": "退回转办通知", "continuous": "持续发布间隔", "stage": "进入阶段", "attribution": "确认归因",
     "replanned": "更换提醒策略", "reassigned": "变更主办单位", "details": "修改内容", "packs": "适用规则",
 }  # fmt: skip
+#: Words for what happened have texts of their own in other languages.
+TOLD = "经过:"
 _TIME_ZH = {"recorded": "记录%(what)s %(at)s", "changed": "更正%(what)s %(at)s"}
 _DUE_ZH = ",截止 %(at)s"
 _EVENT_ZH = {
@@ -628,15 +630,20 @@ _STEPS_ZH = {
 def fact_zh(row: Any, say: Say = str) -> str:
     """What was recorded, in words; a time with its value. ``say`` puts our words into the reader's language."""
     if row.what != "time_fact":
-        return say(_WHAT_ZH.get(row.what, row.what))
+        return _told(_WHAT_ZH.get(row.what, row.what), say)
     value = datetime.fromisoformat(row.detail["value"]).astimezone(SHANGHAI)
     words = {"what": say(TimeKind(row.detail["kind"]).zh), "at": f"{value:%m-%d %H:%M}"}
     return say(_TIME_ZH["changed" if row.detail.get("reason") else "recorded"]) % words
 
 
+def _told(word: str, say: Say) -> str:
+    """A word for what has happened: 签收 is also the name of a button, and not every language has one word for both."""
+    return say(f"{TOLD}{word}").removeprefix(TOLD)
+
+
 def clock_zh(name: str, row: Any, say: Say = str) -> str:
     """What happened to a clock; with its due time where that is the news."""
-    words = f"{say(name)} {say(_EVENT_ZH.get(row.what, row.what))}"
+    words = f"{say(name)} {_told(_EVENT_ZH.get(row.what, row.what), say)}"
     if row.what not in {"started", "re_anchored", "reopened"}:
         return words
     return words + say(_DUE_ZH) % {"at": f"{row.due_to.astimezone(SHANGHAI):%m-%d %H:%M}"}
@@ -645,8 +652,7 @@ def clock_zh(name: str, row: Any, say: Say = str) -> str:
 def spoken() -> tuple[str, ...]:
     """Every text of these that a face may ask for in another language."""
     return (
-        *_WHAT_ZH.values(),
-        *_EVENT_ZH.values(),
+        *(f"{TOLD}{word}" for word in (*_WHAT_ZH.values(), *_EVENT_ZH.values())),
         *_STEPS_ZH.values(),
         *_LEFT_ZH.values(),
         *_TIME_ZH.values(),

@@ -9,6 +9,7 @@ from __future__ import annotations
 import ast
 import importlib
 import inspect
+import itertools
 import re
 import sys
 from collections.abc import Iterator
@@ -20,8 +21,10 @@ from babel.messages.pofile import read_po
 
 from config.loader import load_packs
 from config.policy_loader import load_policies
+from huiying.domain import errors
 from huiying.domain.kinds import Word
 from huiying.service import desk, queries
+from huiying.web import problems
 from huiying.web.pages.words import CATALOGUE
 
 WEB = Path(__file__).resolve().parents[2] / "huiying" / "web"
@@ -46,8 +49,10 @@ def texts() -> dict[str, str]:
         for text in message if isinstance(message, tuple) else (message,):
             if text:
                 found.setdefault(text, f"{name}:{line}")
-    # Our words that the services put together for ``say``.
-    for folder in ("service", "domain"):
+    for text, place in itertools.chain(_said_at_once(), _refusals()):
+        found.setdefault(text, place)
+    # Our words that are put together for ``say``.
+    for folder in ("service", "domain", "web"):
         for name, line, message, *_rest in extract_from_dir(
             WEB.parent / folder, [("**.py", "python")], keywords={"say": None}
         ):
@@ -58,10 +63,43 @@ def texts() -> dict[str, str]:
     return found
 
 
+def _said_at_once() -> Iterator[tuple[str, str]]:
+    """``words_of(request)("…")``, which has no name that an extractor could look for."""
+    for path in sorted((WEB / "pages").glob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Call):
+                maker = node.func.func
+                if isinstance(maker, ast.Name) and maker.id == "words_of" and isinstance(node.args[0], ast.Constant):
+                    yield str(node.args[0].value), f"pages/{path.name}:{node.lineno}"
+
+
+def _refusals() -> Iterator[tuple[str, str]]:
+    """Whole sentences of refusals, written where they are raised or as a constant of the module."""
+    kinds = {
+        name for name, kind in inspect.getmembers(errors, inspect.isclass) if issubclass(kind, errors.HuiyingError)
+    }
+    for path in sorted(path for part in ("service", "domain", "web") for path in (WEB.parent / part).rglob("*.py")):
+        tree = ast.parse(path.read_text("utf-8"))
+        constants = {
+            target.id: node.value.value
+            for node in tree.body
+            if isinstance(node, ast.Assign) and isinstance(node.value, ast.Constant)
+            for target in node.targets
+            if isinstance(target, ast.Name)
+        }
+        for call in (node for node in ast.walk(tree) if isinstance(node, ast.Call)):
+            if getattr(call.func, "id", "") in kinds:
+                for given in call.args:
+                    text = constants.get(given.id) if isinstance(given, ast.Name) else getattr(given, "value", None)
+                    if isinstance(text, str) and _CHINESE.search(text):
+                        yield text, f"{path.relative_to(WEB.parent)}:{call.lineno}"
+
+
 def _words() -> Iterator[tuple[str, str]]:
     yield from ((text, "huiying/service/queries.py:spoken") for text in queries.spoken())
     yield from ((text, "huiying/service/desk.py:messages") for text in desk.MESSAGES_ZH.values())
     yield from ((text, "huiying/service/queries.py:_tasks") for text in ("判定", "发送"))
+    yield from ((text, "huiying/web/problems.py:SENTENCES") for text in problems.SENTENCES.values())
     yield from _names_that_we_ship()
     for name in WORDS:
         module = importlib.import_module(f"huiying.domain.{name}")
@@ -91,14 +129,14 @@ def literals() -> set[str]:
 
 
 def composed() -> list[re.Pattern[str]]:
-    """The f-strings of the services and the domain, with anything in place of their values."""
+    """The f-strings of the services, the domain and the pages, with anything in place of their values."""
     found = []
-    for path in sorted([*WEB.parent.glob("service/*.py"), *WEB.parent.glob("domain/*.py")]):
+    for path in sorted([*WEB.parent.glob("service/*.py"), *WEB.parent.glob("domain/*.py"), *WEB.glob("**/*.py")]):
         for node in ast.walk(ast.parse(path.read_text("utf-8"))):
             if isinstance(node, ast.JoinedStr):
                 parts = [str(part.value) if isinstance(part, ast.Constant) else None for part in node.values]
                 if sum(len(part or "") for part in parts) >= _SAYING:
-                    found.append(re.compile("".join(".+" if part is None else re.escape(part) for part in parts)))
+                    found.append(re.compile("".join(".*" if part is None else re.escape(part) for part in parts)))
     return found
 
 

@@ -53,7 +53,7 @@ def _taken_in(request: Request, done: dict[str, Any]) -> Response:
     url = f"/rules/calendar?year={done['years'][0]}"
     if not done["changed"]:
         return back(request, url, say("与已有的日历相同,内容未变。"), "warn")
-    years = "、".join(map(str, done["changed"]))
+    years = say("、").join(map(str, done["changed"]))
     return back(request, url, f"{say('已导入日历')} {years} · {say('重算到期日')} {done['recomputed']}")
 
 

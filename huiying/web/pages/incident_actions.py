@@ -89,7 +89,7 @@ def _running(fields: Fields, view: dict[str, Any]) -> str:
     for clock in found[:6]:
         name, due = str(clock["name"]), datetime.fromisoformat(clock["due_at"])
         words.append(one.format(name=fields.say(name), due=f"{due:%m-%d %H:%M}"))
-    return fields.say("正在计时:{words}。").format(words="、".join(words))
+    return fields.say("正在计时:{words}。").format(words=fields.say("、").join(words))
 
 
 def _then(fields: Fields, view: dict[str, Any], said: str, **values: object) -> str:
@@ -325,7 +325,7 @@ ACTIONS: dict[str, Action] = {
         Action("reassign", _("变更主办单位"), _P.ASSIGN, _reassign, lead_only=True, decisive=True, second=_LATER),
         Action("attribution", _("确认超时归因"), _P.ATTRIBUTE, _attribution, when="lasting"),
         Action("replan", _("更换督办方案"), _P.REPLAN, _replan),
-        Action("merge", _("并案"), _P.MERGE, _merge, lead_only=True, decisive=True, second=_LATER),
+        Action("merge", _("办理:并案"), _P.MERGE, _merge, lead_only=True, decisive=True, second=_LATER),
         Action("unmerge", _("拆出"), _P.MERGE, _unmerge, when="merged", lead_only=True, decisive=True, second=_LATER),
         Action(
             "close", _("办结归档"), _P.END, _ending(incidents.close, _("已办结归档。")), lead_only=True, decisive=True,

@@ -87,7 +87,7 @@ def _started(fields: Fields, view: dict[str, Any]) -> str:
         return say("已登记 {no}。没有时钟启动:没有适用的时限条款。").format(no=view["no"])
     one = say("{name}({due} 止)")
     found = [(str(clock["name"]), _when(clock["due_at"])) for clock in clocks]
-    names = "、".join(one.format(name=say(name), due=due) for name, due in found)
+    names = say("、").join(one.format(name=say(name), due=due) for name, due in found)
     sentence = say("已登记 {no},启动 {count} 个时钟:{names}。")
     return sentence.format(no=view["no"], count=len(clocks), names=names)
 

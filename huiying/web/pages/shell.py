@@ -191,7 +191,8 @@ def back(request: Request, url: str, text: str = "", kind: str = "done") -> Resp
 
 def flash(request: Request, response: Response, text: str, kind: str = "done") -> None:
     """Show a text once, on the next page. ``kind``: done, warn or fault."""
-    body = json.dumps({"kind": kind, "text": text[:_LONGEST_FLASH]}).encode()
+    said = words_of(request)(text)[:_LONGEST_FLASH]
+    body = json.dumps({"kind": kind, "text": said}).encode()
     value = base64.urlsafe_b64encode(body).decode()
     secure = request.url.scheme == "https"
     response.set_cookie(
