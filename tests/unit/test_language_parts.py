@@ -128,3 +128,12 @@ def test_templates_have_no_chinese_that_is_not_translated():
             rest = own.sub("", path.read_text("utf-8")).replace("中文", "")
             found += [f"{path.name}: {words}" for words in re.findall(rf"{languages.CHINESE.pattern}+", rest)]
     assert found == []
+
+
+def test_styles_write_no_words_of_a_language():
+    folder = FOLDER.parent / "static"
+    written = [
+        rule for path in sorted(folder.glob("*.css")) for rule in re.findall(r"content:[^;}]+", path.read_text("utf-8"))
+    ]
+    assert written
+    assert [rule for rule in written if languages.CHINESE.search(rule)] == []
