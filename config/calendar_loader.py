@@ -16,6 +16,7 @@ from datetime import date
 from pathlib import Path
 
 from config.document import Finding, Form, Node, Section, decode, expand, read_document, read_path, yaml_files
+from huiying.domain.sentences import said
 from huiying.domain.workdays import WorkCalendar, YearCalendar, year_from_dict, year_to_dict
 
 __all__ = [
@@ -99,7 +100,11 @@ def _read_all(files: Iterable[Path]) -> LoadedCalendars:
         if years is None:
             continue
         if years[0].year in taken:
-            findings.append(Finding(str(path), 1, "year", f"{years[0].year} 年的日历已在另一个文件中,本文件不采用。"))
+            findings.append(
+                Finding(
+                    str(path), 1, "year", said("%(year)s 年的日历已在另一个文件中,本文件不采用。", year=years[0].year)
+                )
+            )
             continue
         taken.add(years[0].year)
         versions += years
@@ -116,7 +121,7 @@ def _build(_form: Form, top: Section) -> tuple[YearCalendar, ...]:
     counts = Counter(year.version for year in years)
     for section, year in zip(sections, years, strict=True):
         if year.version and counts[year.version] > 1:
-            section.fail("version", f"版本 {year.version} 重复。")
+            section.fail("version", said("版本 %(version)s 重复。", version=year.version))
     return years
 
 
@@ -124,7 +129,7 @@ def _version(section: Section, number: int) -> YearCalendar:
     section.only("version", "source_notice", "holidays", "makeup_workdays")
     version = section.text("version", pattern=VERSION, hint=VERSION_HINT)
     if version and not version.startswith(f"{number}."):
-        section.fail("version", f"版本应以 {number}. 开头。")
+        section.fail("version", said("版本应以 %(number)s. 开头。", number=number))
     notice = section.section("source_notice")
     notice.only("title", "doc_no", "published", "unverified", "note")
     notice.text("note", required=False)
@@ -155,16 +160,27 @@ def _holidays(section: Section) -> frozenset[date]:
 
 def _faults(year: YearCalendar) -> list[tuple[str, str]]:
     """What cannot be right in any year, whatever the notice says."""
-    faults = []
+    faults: list[tuple[str, str]] = []
     strangers = sorted(day for day in year.holidays | year.makeup_workdays if day.year != year.year)
     if strangers:
-        faults.append(("holidays", f"{strangers[0]} 不在 {year.year} 年内。"))
-    faults += [("makeup_workdays", f"{day} 不能既放假又上班。") for day in sorted(year.holidays & year.makeup_workdays)]
+        faults.append(("holidays", said("%(day)s 不在 %(year)s 年内。", day=strangers[0], year=year.year)))
+    faults += [
+        ("makeup_workdays", said("%(day)s 不能既放假又上班。", day=day))
+        for day in sorted(year.holidays & year.makeup_workdays)
+    ]
     weekdays = sorted(day for day in year.makeup_workdays if day.weekday() < 5)
-    faults += [("makeup_workdays", f"{day} 不是周末,不需要写成调休上班。") for day in weekdays]
+    faults += [("makeup_workdays", said("%(day)s 不是周末,不需要写成调休上班。", day=day)) for day in weekdays]
     if not FEWEST_HOLIDAYS <= len(year.holidays) <= MOST_HOLIDAYS:
         faults.append(
-            ("holidays", f"放假日共 {len(year.holidays)} 天,应在 {FEWEST_HOLIDAYS} 到 {MOST_HOLIDAYS} 天之间。")
+            (
+                "holidays",
+                said(
+                    "放假日共 %(count)s 天,应在 %(fewest)s 到 %(most)s 天之间。",
+                    count=len(year.holidays),
+                    fewest=FEWEST_HOLIDAYS,
+                    most=MOST_HOLIDAYS,
+                ),
+            )
         )
     return faults
 
@@ -191,7 +207,7 @@ def _csv_year(form: Form, data: bytes, text: str, source_notice: str) -> YearCal
         if day is None:
             continue
         if day in days:
-            form.fail(line, "date", f"{day} 重复出现。")
+            form.fail(line, "date", said("%(day)s 重复出现。", day=day))
         days[day] = _CSV_KINDS[row[1].strip().lower()]
     number = min(days, default=date(1949, 1, 1)).year
     digest = hashlib.sha256(data).hexdigest()[:8]
@@ -216,7 +232,7 @@ def _csv_rows(form: Form, text: str) -> list[list[str]]:
         form.fail(1, "", "不是合法的 CSV 文件。")
         return []
     if len(rows) > MOST_CSV_LINES:
-        form.fail(MOST_CSV_LINES, "", f"超过 {MOST_CSV_LINES} 行,不予读取。")
+        form.fail(MOST_CSV_LINES, "", said("超过 %(most)s 行,不予读取。", most=MOST_CSV_LINES))
         return []
     return rows
 

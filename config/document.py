@@ -19,6 +19,7 @@ import yaml
 
 from huiying.domain.errors import BadRulePack
 from huiying.domain.iso_duration import parse_duration
+from huiying.domain.sentences import Sentence, listed, said, term
 
 MAX_BYTES = 512 * 1024
 MAX_DEPTH = 12
@@ -51,9 +52,20 @@ class Finding:
     key: str
     message_zh: str
 
+    @property
+    def sentence(self) -> Sentence:
+        """``file:line: key: sentence``, which editors understand."""
+        key = self.key or said("(全文)")
+        return said(
+            "%(file)s:%(line)s: %(key)s: %(message)s",
+            file=self.file,
+            line=self.line,
+            key=key,
+            message=term(self.message_zh),
+        )
+
     def __str__(self) -> str:
-        """Write ``file:line: key: sentence``, which editors understand."""
-        return f"{self.file}:{self.line}: {self.key or '(全文)'}: {self.message_zh}"
+        return str(self.sentence)
 
 
 _TYPE_NAMES = {
@@ -101,7 +113,14 @@ def refusal(what: str, findings: Sequence[Finding]) -> BadRulePack:
     """The error for a file that is refused as a whole."""
     first = findings[0]
     return BadRulePack(
-        f"{what}未被采用:{first.file} 第{first.line}行 {first.message_zh}(共{len(findings)}处问题)。",
+        said(
+            "%(what)s未被采用:%(file)s 第%(line)s行 %(message)s(共%(count)s处问题)。",
+            what=term(what),
+            file=first.file,
+            line=first.line,
+            message=term(first.message_zh),
+            count=len(findings),
+        ),
         findings=tuple(findings),
     )
 
@@ -115,7 +134,9 @@ def read_bytes(path: Path) -> bytes:
         with path.open("rb") as file:
             return file.read(MAX_BYTES + 1)
     except (OSError, ValueError) as error:
-        raise Unreadable(1, f"文件无法读取({getattr(error, 'strerror', None) or type(error).__name__})。") from error
+        raise Unreadable(
+            1, said("文件无法读取(%(error)s)。", error=getattr(error, "strerror", None) or type(error).__name__)
+        ) from error
 
 
 def parse_yaml(data: bytes) -> Node:
@@ -135,7 +156,7 @@ def parse_yaml(data: bytes) -> Node:
 def decode(data: bytes) -> str:
     """UTF-8 (a byte order mark is tolerated) within the allowed size, or ``Unreadable``."""
     if len(data) > MAX_BYTES:
-        raise Unreadable(1, f"文件超过 {MAX_BYTES // 1024} KB,不予读取。")
+        raise Unreadable(1, said("文件超过 %(size)s KB,不予读取。", size=MAX_BYTES // 1024))
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -183,13 +204,13 @@ class _Builder:
             raise Unreadable(line, "不允许使用 YAML 标签(!)。")
         self._values += 1
         if self._values > MAX_VALUES:
-            raise Unreadable(line, f"文件内容超过 {MAX_VALUES} 项,不予读取。")
+            raise Unreadable(line, said("文件内容超过 %(most)s 项,不予读取。", most=MAX_VALUES))
         if isinstance(event, yaml.ScalarEvent):
             content: Content = event.value if event.style else _plain(event.value)
             self._place(Node(line, content), event.value)
             return
         if len(self._stack) >= MAX_DEPTH:
-            raise Unreadable(line, f"嵌套超过 {MAX_DEPTH} 层,不予读取。")
+            raise Unreadable(line, said("嵌套超过 %(most)s 层,不予读取。", most=MAX_DEPTH))
         node = Node(line, {} if isinstance(event, yaml.MappingStartEvent) else [])
         self._place(node, None)
         self._stack.append(_Frame(node))
@@ -214,7 +235,7 @@ class _Builder:
         if key_text is None:
             raise Unreadable(node.line, "键名必须是文字。")
         if key_text in content:
-            raise Unreadable(node.line, f"键 {printable(key_text)} 重复出现。")
+            raise Unreadable(node.line, said("键 %(key)s 重复出现。", key=printable(key_text)))
         frame.key, frame.key_line = key_text, node.line
 
 
@@ -259,7 +280,7 @@ class Form:
         """Read a node as a mapping; anything else is a finding and reads as empty."""
         if isinstance(node.content, dict):
             return Section(self, key, node, node.content)
-        self.fail(node.at, key, f"应为键值组,现为{node.kind_zh}。")
+        self.fail(node.at, key, said("应为键值组,现为%(kind)s。", kind=term(node.kind_zh)))
         return Section(self, key, node, {}, broken=True)
 
 
@@ -294,7 +315,11 @@ class Section:
         """Refuse keys that nobody reads: a misspelt key would silently lose a rule."""
         for name, node in self.values.items():
             if name not in names:
-                self.form.fail(node.at, self.key(name), f"不认识的键 {printable(name)};可用的键:{'、'.join(names)}。")
+                self.form.fail(
+                    node.at,
+                    self.key(name),
+                    said("不认识的键 %(name)s;可用的键:%(names)s。", name=printable(name), names=listed(names)),
+                )
 
     def has(self, name: str) -> bool:
         """Tell whether the key is there with a value."""
@@ -322,15 +347,17 @@ class Section:
         content = node.content
         if not isinstance(content, str):
             quote = ",请加引号" if isinstance(content, (int, float)) else ""
-            self.form.fail(node.at, key, f"应为文字,现为{node.kind_zh}{quote}。")
+            self.form.fail(node.at, key, said("应为文字,现为%(kind)s%(quote)s。", kind=term(node.kind_zh), quote=quote))
         elif _INVISIBLE.search(content):
             self.form.fail(node.at, key, "含有换行、控制字符或不可见字符。")
         elif not content.strip() or content != content.strip():
             self.form.fail(node.at, key, "不能为空白,首尾也不能有空格。")
         elif len(content) > longest:
-            self.form.fail(node.at, key, f"超过 {longest} 字。")
+            self.form.fail(node.at, key, said("超过 %(longest)s 字。", longest=longest))
         elif pattern and not re.fullmatch(pattern, content, re.ASCII):
-            self.form.fail(node.at, key, f"“{printable(content)}”格式不对:{hint}。")
+            self.form.fail(
+                node.at, key, said("“%(content)s”格式不对:%(hint)s。", content=printable(content), hint=term(hint))
+            )
         else:
             return content
         return ""
@@ -345,7 +372,9 @@ class Section:
         if isinstance(content, str) and content in allowed:
             return content
         shown = printable(content) if isinstance(content, str) else node.kind_zh
-        self.form.fail(node.at, key, f"“{shown}”不在允许的取值中:{'、'.join(sorted(allowed))}。")
+        self.form.fail(
+            node.at, key, said("“%(text)s”不在允许的取值中:%(allowed)s。", text=shown, allowed=listed(sorted(allowed)))
+        )
         return default
 
     def flag(self, name: str, *, required: bool = True, default: bool = False) -> bool:
@@ -355,7 +384,7 @@ class Section:
             return default
         if isinstance(node.content, bool):
             return node.content
-        self.form.fail(node.at, self.key(name), f"应为 true 或 false,现为{node.kind_zh}。")
+        self.form.fail(node.at, self.key(name), said("应为 true 或 false,现为%(kind)s。", kind=term(node.kind_zh)))
         return default
 
     def integer(self, name: str, lowest: int, highest: int, *, required: bool = True, default: int = 0) -> int:
@@ -366,7 +395,9 @@ class Section:
         content = node.content
         if isinstance(content, int) and not isinstance(content, bool) and lowest <= content <= highest:
             return content
-        self.form.fail(node.at, self.key(name), f"应为 {lowest} 到 {highest} 之间的整数。")
+        self.form.fail(
+            node.at, self.key(name), said("应为 %(lowest)s 到 %(highest)s 之间的整数。", lowest=lowest, highest=highest)
+        )
         return default or lowest
 
     def share(self, name: str) -> float:
@@ -471,7 +502,7 @@ class Section:
         if node is None:
             return []
         if not isinstance(node.content, list):
-            self.fail(name, f"应为列表,现为{node.kind_zh}。")
+            self.fail(name, said("应为列表,现为%(kind)s。", kind=term(node.kind_zh)))
             return []
         if required and not node.content:
             self.fail(name, "列表不能为空。")

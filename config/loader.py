@@ -32,6 +32,7 @@ from huiying.domain.rules import (
     Selector,
 )
 from huiying.domain.rules_codec import pack_version
+from huiying.domain.sentences import said
 
 RULES_DIRECTORY = Path(__file__).parent / "rules"
 
@@ -120,7 +121,7 @@ def _read_all(files: Iterable[Path], sources: Path | None) -> LoadedPacks:
             found.append((path, pack))
     counts = Counter(pack.id for _, pack in found)
     findings += [
-        Finding(str(path), 1, "id", f"规则包编号 {pack.id} 在多个文件中出现,这些文件都不采用。")
+        Finding(str(path), 1, "id", said("规则包编号 %(id)s 在多个文件中出现,这些文件都不采用。", id=pack.id))
         for path, pack in found
         if counts[pack.id] > 1
     ]
@@ -468,7 +469,7 @@ def _once(top: Section, name: str, ids: list[str], key: str, taken: set[str]) ->
     for number, (identity, node) in enumerate(zip(ids, nodes, strict=True)):
         if identity and identity in seen:
             line = node.content[key].at if isinstance(node.content, dict) and key in node.content else node.at
-            top.form.fail(line, f"{name}[{number}].{key}", f"编号 {identity} 重复。")
+            top.form.fail(line, f"{name}[{number}].{key}", said("编号 %(id)s 重复。", id=identity))
         seen.add(identity)
 
 
@@ -478,7 +479,7 @@ def _check_source(top: Section, pack: RulePack, sources: Path) -> None:
     try:
         data = (sources / pack.source_file).read_bytes()
     except OSError:
-        source.fail("file", f"来源目录中没有 {pack.source_file}。")
+        source.fail("file", said("来源目录中没有 %(file)s。", file=pack.source_file))
         return
     if hashlib.sha256(data).hexdigest() != pack.source_sha256:
         source.fail("sha256", "与来源文件的 SHA-256 不符。")

@@ -27,6 +27,7 @@ from huiying.domain.policy import (
     policy_hash,
 )
 from huiying.domain.rules import RulePack
+from huiying.domain.sentences import listed, said
 
 POLICIES_DIRECTORY = Path(__file__).parent / "policies"
 
@@ -69,18 +70,26 @@ def lint_policies(paths: Iterable[Path]) -> list[Finding]:
 def lint_together(policies: Iterable[Policy], packs: Iterable[RulePack]) -> list[str]:
     """What only shows when packs and policies meet: timed clocks without a policy, and steps that would never fire."""
     known = tuple(policies)
-    sentences = []
+    sentences: list[str] = []
     for pack in packs:
         for clock in pack.clocks:
             if clock.limit is None and not clock.limit_from:
                 continue
             policy = policy_for(known, clock.rule_id, clock.policy)
-            where = f"规则包 {pack.id} 的 {clock.rule_id}"
+            where = said("规则包 %(pack)s 的 %(rule)s", pack=pack.id, rule=clock.rule_id)
             if policy is None:
-                sentences.append(f"{where}:没有适用的提醒升级方案。")
+                sentences.append(said("%(where)s:没有适用的提醒升级方案。", where=where))
             elif clock.limit is not None:
                 lost = [step.id for step in policy.steps if not _fits(step, clock.limit)]
-                sentences += [f"{where}:方案 {policy.id} 的步骤 {name} 落在时限之外,不会触发。" for name in lost]
+                sentences += [
+                    said(
+                        "%(where)s:方案 %(policy)s 的步骤 %(step)s 落在时限之外,不会触发。",
+                        where=where,
+                        policy=policy.id,
+                        step=name,
+                    )
+                    for name in lost
+                ]
     return sentences
 
 
@@ -95,10 +104,14 @@ def _read_all(files: Iterable[Path]) -> LoadedPolicies:
             continue
         clash = [word for word in policy.applies if word in takers]
         if policy.id in policies:
-            findings.append(Finding(str(path), 1, "id", f"方案编号 {policy.id} 已在另一个文件中使用,本文件不采用。"))
+            findings.append(
+                Finding(str(path), 1, "id", said("方案编号 %(id)s 已在另一个文件中使用,本文件不采用。", id=policy.id))
+            )
         elif clash:
-            words = "、".join(f"{word}(见 {takers[word]})" for word in clash)
-            findings.append(Finding(str(path), 1, "applies", f"同一规则只能有一个方案:{words};本文件不采用。"))
+            words = listed(said("%(rule)s(见 %(policy)s)", rule=word, policy=takers[word]) for word in clash)
+            findings.append(
+                Finding(str(path), 1, "applies", said("同一规则只能有一个方案:%(rules)s;本文件不采用。", rules=words))
+            )
         else:
             policies[policy.id] = policy
             takers |= dict.fromkeys(policy.applies, policy.id)
@@ -155,17 +168,17 @@ def _check_steps(sections: list[Section], policy: Policy) -> None:
     house = bool(HOUSE_CLOCKS & set(policy.applies))
     for section, step in zip(sections, policy.steps, strict=True):
         if step.id and step.id in seen:
-            section.fail("id", f"步骤编号 {step.id} 重复。")
+            section.fail("id", said("步骤编号 %(id)s 重复。", id=step.id))
         if step.id in RESERVED_STEPS:
-            section.fail("id", f"{step.id} 是系统保留的步骤编号。")
+            section.fail("id", said("%(id)s 是系统保留的步骤编号。", id=step.id))
         seen.add(step.id)
         if step.of and step.of not in every:
-            section.fail("of", f"没有编号为 {step.of} 的步骤。")
+            section.fail("of", said("没有编号为 %(id)s 的步骤。", id=step.of))
         if step.of and step.when == "always":
             section.fail("of", "of 只与 when: unacknowledged 一起使用。")
-        barred = sorted(role.zh for role in step.to if role in NEVER_FOR_THE_HOUSE)
+        barred = sorted((role for role in step.to if role in NEVER_FOR_THE_HOUSE), key=lambda role: role.zh)
         if house and barred:
-            section.fail("to", f"内部时钟的提醒不得发给{'、'.join(barred)}。")
+            section.fail("to", said("内部时钟的提醒不得发给%(roles)s。", roles=listed(barred)))
 
 
 def _is_breach(step: Step) -> bool:
@@ -211,9 +224,9 @@ def _value(section: Section, trigger: Trigger) -> float | timedelta | None:
 
 
 def _check_reach(section: Section, to: tuple[Role, ...], audience: tuple[Audience, ...]) -> None:
-    leaders = [role.zh for role in to if role.is_leader]
+    leaders = [role for role in to if role.is_leader]
     if leaders and Audience.GROUP in audience:
-        section.fail("audience", f"不得在工作群里点名{'、'.join(leaders)},请另写一步并用个人渠道。")
+        section.fail("audience", said("不得在工作群里点名%(roles)s,请另写一步并用个人渠道。", roles=listed(leaders)))
 
 
 def _check_band(section: Section, step: Step) -> None:

@@ -8,6 +8,8 @@ from pathlib import Path
 
 from cryptography.fernet import Fernet, InvalidToken, MultiFernet
 
+from huiying.domain.sentences import said
+
 _PREFIX = "enc:"
 
 
@@ -88,7 +90,7 @@ def _stamp(path: Path) -> tuple[int, int, int]:
     try:
         found = path.stat()
     except FileNotFoundError:
-        raise CannotOpen(f"密钥文件 {path} 不见了，请放回原来的文件。") from None
+        raise CannotOpen(said("密钥文件 %(path)s 不见了，请放回原来的文件。", path=path)) from None
     return found.st_ino, found.st_mtime_ns, found.st_size
 
 
@@ -98,12 +100,12 @@ def _combine(keys: list[str]) -> MultiFernet:
 
 def _read_keys(path: Path) -> list[str]:
     if path.stat().st_mode & 0o077:
-        raise CannotOpen(f"密钥文件 {path} 的权限过宽，应为 0600（仅属主可读写）。")
+        raise CannotOpen(said("密钥文件 %(path)s 的权限过宽，应为 0600（仅属主可读写）。", path=path))
     keys = path.read_text("ascii").split()
     try:
         _combine(keys)
     except ValueError:
-        raise CannotOpen(f"密钥文件 {path} 的内容不是有效的密钥。") from None
+        raise CannotOpen(said("密钥文件 %(path)s 的内容不是有效的密钥。", path=path)) from None
     return keys
 
 

@@ -17,6 +17,8 @@ from pathlib import Path
 from typing import NoReturn
 from urllib.parse import quote, quote_plus
 
+from huiying.domain.sentences import said
+
 MASK = "***"
 # Shorter values would blank out ordinary words; no vendor's secret is that short.
 _SHORTEST = 6
@@ -86,10 +88,11 @@ def remember(value: str) -> None:
 
 def mask(text: str) -> str:
     """The text without any known secret and without anything that looks like one."""
-    text = _known.mask(text)
+    masked = _known.mask(text)
     for pattern, replacement in _PATTERNS:
-        text = pattern.sub(replacement, text)
-    return text
+        masked = pattern.sub(replacement, masked)
+    # The very text where there was nothing to hide: a sentence of ours can then still be translated.
+    return text if masked == text else masked
 
 
 class Secret:
@@ -150,7 +153,7 @@ def resolve(
     if kind == "env":
         value = (os.environ if environment is None else environment).get(rest)
         if value is None:
-            raise UnresolvedSecret(f"环境变量 {rest} 未设置。")
+            raise UnresolvedSecret(said("环境变量 %(rest)s 未设置。", rest=rest))
         return Secret(value)
     if kind == "file":
         return Secret(_first_line(Path(rest)))
@@ -177,8 +180,8 @@ def _first_line(path: Path) -> str:
     try:
         text = path.read_text("utf-8")
     except (OSError, UnicodeDecodeError):
-        raise UnresolvedSecret(f"无法读取密钥文件 {path}。") from None
+        raise UnresolvedSecret(said("无法读取密钥文件 %(path)s。", path=path)) from None
     value = text.partition("\n")[0].strip()
     if not value:
-        raise UnresolvedSecret(f"密钥文件 {path} 是空的。")
+        raise UnresolvedSecret(said("密钥文件 %(path)s 是空的。", path=path))
     return value

@@ -23,6 +23,7 @@ from typing import Any
 from huiying.domain.masking import mask_email
 from huiying.domain.message import Notice
 from huiying.domain.outcome import Accepted, Outcome, Partial, Permanent, Transient
+from huiying.domain.sentences import said
 from notifiers.contract import Address
 from notifiers.guard import Resolve, SystemResolver
 from notifiers.options import RATE_OPTIONS, Option, Options
@@ -205,8 +206,8 @@ def _expect_ok(answer: tuple[int, bytes]) -> None:
 def _of_code(code: int, _text: Any) -> Outcome:
     """4xx is «not now» (greylisting among it), everything else «no». The server's text may name people: not repeated."""
     if 400 <= code < 500:
-        return Transient(f"邮件服务器暂不接收（{code}）。", code=str(code))
-    return Permanent(f"邮件服务器拒收（{code}）。", code=str(code))
+        return Transient(said("邮件服务器暂不接收（%(code)s）。", code=code), code=str(code))
+    return Permanent(said("邮件服务器拒收（%(code)s）。", code=code), code=str(code))
 
 
 # The first type that fits counts; nothing had been handed over yet, so nothing here is ambiguous.

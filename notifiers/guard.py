@@ -19,6 +19,7 @@ from typing import TypeAlias
 from urllib3.exceptions import LocationParseError
 from urllib3.util import parse_url
 
+from huiying.domain.sentences import said, term
 from notifiers.sockets import SocketAddress
 
 Network: TypeAlias = ipaddress.IPv4Network | ipaddress.IPv6Network
@@ -181,7 +182,7 @@ class Guard:
         for _, sockaddr in addresses:
             why = self.refusal(str(sockaddr[0]))
             if why:
-                raise Blocked(f"地址被安全策略拒绝：{why}。")
+                raise Blocked(said("地址被安全策略拒绝：%(why)s。", why=term(why)))
             if scheme == "http" and not self.is_inside_house(str(sockaddr[0])):
                 raise Blocked("公网地址必须使用 https://。")
 
@@ -193,9 +194,11 @@ def parse_cidrs(values: Iterable[str]) -> tuple[Network, ...]:
         try:
             network: Network = ipaddress.ip_network(value)
         except ValueError:
-            raise ValueError(f"allow_cidrs 中的 {value} 不是正确的网段（例：10.20.0.0/16）。") from None
+            raise ValueError(
+                said("allow_cidrs 中的 %(value)s 不是正确的网段（例：10.20.0.0/16）。", value=value)
+            ) from None
         if network.prefixlen == 0:
-            raise ValueError(f"allow_cidrs 不能放行全部地址（{value}）。")
+            raise ValueError(said("allow_cidrs 不能放行全部地址（%(value)s）。", value=value))
         networks.append(network)
     return tuple(networks)
 

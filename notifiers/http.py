@@ -37,6 +37,7 @@ from urllib3.exceptions import HTTPError, SSLError
 from urllib3.util import Timeout, parse_url
 
 from huiying.domain.outcome import Accepted, Outcome, Permanent, RateLimited, Transient
+from huiying.domain.sentences import said
 from notifiers.guard import BadAddress, Blocked, Guard, Resolve, SystemResolver, Target
 from notifiers.sockets import deadline, dial, seconds_left, tls_context
 
@@ -204,8 +205,8 @@ class _Origin:
         except socket.gaierror:
             raise _Fault(Transient("域名解析失败，请求未发出。", code="dns")) from None
         except (OSError, HTTPError, http.client.HTTPException):
-            what = "代理服务器或对方" if self._proxy is not None else "对方"
-            raise _Fault(Transient(f"{what}拒绝连接，请求未发出。", code="connect")) from None
+            what = said("代理服务器或对方") if self._proxy is not None else said("对方")
+            raise _Fault(Transient(said("%(what)s拒绝连接，请求未发出。", what=what), code="connect")) from None
 
     def _connected(self, link: _Link) -> _Link:
         try:
@@ -588,10 +589,12 @@ def refusal_of_status(reply: Reply, now: datetime, park_seconds: float = 60.0) -
     if status == 429:
         return RateLimited(_later(now, park_seconds if wait is None else wait), code="429")
     if status in _RETRIED_STATUS:
-        return Transient(f"对方暂时不可用（HTTP {status}）。", code=str(status), retry_after=wait)
+        return Transient(said("对方暂时不可用（HTTP %(status)s）。", status=status), code=str(status), retry_after=wait)
     if 300 <= status < 400:
-        return Permanent(f"对方要求跳转（HTTP {status}），已拒绝：可能是认证网关或地址填错。", code=str(status))
-    return Permanent(f"对方拒绝（HTTP {status}）。", code=str(status))
+        return Permanent(
+            said("对方要求跳转（HTTP %(status)s），已拒绝：可能是认证网关或地址填错。", status=status), code=str(status)
+        )
+    return Permanent(said("对方拒绝（HTTP %(status)s）。", status=status), code=str(status))
 
 
 def outcome_of_status(result: PostResult, now: datetime, park_seconds: float = 60.0) -> Outcome:

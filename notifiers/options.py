@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Literal, TypeAlias
 
 from config.secrets import Secret, is_reference, remember
+from huiying.domain.sentences import Sentence, listed, said, term
 from notifiers.guard import BadAddress, parse_cidrs, parse_target
 
 Type: TypeAlias = Literal["text", "url", "secret", "number", "flag", "texts", "cidrs", "file", "proxy"]
@@ -24,8 +25,13 @@ class Finding:
     key: str
     message: str
 
+    @property
+    def sentence(self) -> Sentence:
+        """The key and what is wrong with it."""
+        return said("%(key)s：%(message)s", key=self.key, message=term(self.message))
+
     def __str__(self) -> str:
-        return f"{self.key}：{self.message}"
+        return str(self.sentence)
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +134,11 @@ def _complaint_of_plain(option: Option, value: object) -> str:
         return "" if isinstance(value, bool) else "应为 true 或 false。"
     if isinstance(value, bool) or not isinstance(value, int | float):
         return "应为数字。"
-    return "" if option.low <= value <= option.high else f"应在 {option.low:g} 到 {option.high:g} 之间。"
+    return (
+        ""
+        if option.low <= value <= option.high
+        else said("应在 %(low)s 到 %(high)s 之间。", low=f"{option.low:g}", high=f"{option.high:g}")
+    )
 
 
 def _complaint_of_list(option: Option, value: object) -> str:
@@ -146,7 +156,7 @@ def _complaint_of_list(option: Option, value: object) -> str:
 
 def _complaint_of_text(option: Option, value: str) -> str:
     if option.choices and value not in option.choices:
-        return f"应为以下之一：{'、'.join(option.choices)}。"
+        return said("应为以下之一：%(choices)s。", choices=listed(option.choices))
     if option.type == "url":
         parse_target(value)
     if option.type == "proxy" and not value.startswith("http://"):

@@ -8,6 +8,7 @@ from typing import TypeAlias
 
 from config.secrets import is_reference
 from huiying.domain.kinds import Audience, ChannelKind
+from huiying.domain.sentences import said, together
 from notifiers import dingtalk, email, feishu, webhook, wecom
 from notifiers.console import ConsoleNotifier, Write, write_to_screen
 from notifiers.contract import ChannelConfig, Notifier
@@ -79,7 +80,7 @@ def _needs_url_or(key: str) -> Inspect:
     def inspect(settings: Mapping[str, object]) -> list[Finding]:
         if settings.get("url") or settings.get(key):
             return []
-        return [Finding("url", f"请填写机器人的完整地址（url），或单独填写 {key}。")]
+        return [Finding("url", said("请填写机器人的完整地址（url），或单独填写 %(key)s。", key=key))]
 
     return inspect
 
@@ -139,7 +140,13 @@ def build(config: ChannelConfig, services: Services) -> Notifier:
     """The notifier of this channel; raises ValueError with Chinese findings where its settings are wrong."""
     findings = validate_settings(config.kind, config.settings)
     if findings:
-        raise ValueError(f"渠道“{config.name}”的设置有误：" + "".join(map(str, findings)))
+        raise ValueError(
+            said(
+                "渠道“%(name)s”的设置有误：%(findings)s",
+                name=config.name,
+                findings=together(*(one.sentence for one in findings)),
+            )
+        )
     return _KINDS[config.kind].build(Options(config.settings), services)
 
 

@@ -17,6 +17,7 @@ from urllib.parse import parse_qsl, urlsplit
 from config.secrets import remember
 from huiying.domain.message import Notice
 from huiying.domain.outcome import Accepted, Outcome, Permanent, RateLimited, Transient
+from huiying.domain.sentences import said, together
 from notifiers.contract import Address
 from notifiers.guard import Target, parse_target
 from notifiers.http import BODY_CAP, HttpClient, PostResult, Reply, refusal_of_status, retry_after_seconds, to_json
@@ -109,14 +110,14 @@ class Robot(ABC):
     def _refusal(self, code: int, reply: Reply, now: datetime) -> Outcome:
         known = self.codes.get(code)
         if known is None:
-            return Permanent(f"对方返回未知错误码 {code}，按失败处理。", code=str(code))
+            return Permanent(said("对方返回未知错误码 %(code)s，按失败处理。", code=code), code=str(code))
         if known.verdict == "retry":
             return Transient(known.reason, code=str(code), retry_after=retry_after_seconds(reply.headers, now))
         if known.verdict == "park":
             wait = retry_after_seconds(reply.headers, now, known.wait_header) if known.wait_header else None
             return RateLimited(now + timedelta(seconds=self.park_seconds if wait is None else wait), code=str(code))
         skew = clock_skew(reply.headers, now) if CHECK_TIME in known.reason else ""
-        return Permanent(known.reason + skew, code=str(code))
+        return Permanent(together(known.reason, skew), code=str(code))
 
 
 def robot_target(options: Options, default_base: str, path: str, token_key: str) -> Target:
@@ -140,4 +141,9 @@ def clock_skew(headers: Mapping[str, str], now: datetime) -> str:
     skew = now - (theirs if theirs.tzinfo else theirs.replace(tzinfo=UTC))
     if abs(skew) < _WORRYING_SKEW:
         return ""
-    return f"本机时间比对方{'快' if skew > timedelta(0) else '慢'}约 {abs(skew) // timedelta(minutes=1)} 分钟。"
+    minutes = abs(skew) // timedelta(minutes=1)
+    return (
+        said("本机时间比对方快约 %(minutes)s 分钟。", minutes=minutes)
+        if skew > timedelta(0)
+        else said("本机时间比对方慢约 %(minutes)s 分钟。", minutes=minutes)
+    )

@@ -24,7 +24,10 @@ def install(app: typer.Typer) -> None:
 
 
 Days = Annotated[int, typer.Option("--days", help="有效天数,最长 365。")]
-Scopes = Annotated[list[str] | None, typer.Option("--scope", help="限定范围,如 read,可多次;不写为本人全部权限。")]
+Scopes = Annotated[
+    list[str] | None,
+    typer.Option("--scope", help="限定范围,如 read,可多次;不写为本人全部权限。token 为可再办令牌,须写明。"),
+]
 
 
 @command(token, "exchange")
@@ -34,6 +37,7 @@ def exchange(
         Path | None, typer.Option("--password-file", help="从文件第一行读取一次性密码;不写则提示输入。")
     ] = None,
     name: Annotated[str, typer.Option("--name", help="令牌名称,如 值班电脑。")] = "",
+    code: Annotated[str, typer.Option("--code", help="动态口令或恢复码;已启用动态口令的账号须提供。")] = "",
     scopes: Scopes = None,
     days: Days = 90,
 ) -> None:
@@ -42,7 +46,7 @@ def exchange(
     from huiying.service.tokens import exchange_password
 
     password = _password(password_file)
-    answer = exchange_password(session.services, person, password, name=name, scopes=scopes or (), days=days)
+    answer = exchange_password(session.services, person, password, name=name, code=code, scopes=scopes or (), days=days)
     forget_password(session.services, password)
     session.answer(answer, _shown_token)
 
@@ -70,7 +74,7 @@ def _shown_token(data: dict[str, Any]) -> None:
 def create(
     name: Annotated[str, typer.Option("--name", help="令牌名称,如 看板。")], scopes: Scopes = None, days: Days = 90
 ) -> None:
-    """以现有令牌为本人再办一个,范围不超过现有的。"""
+    """以现有令牌为本人再办一个,范围不超过现有的;现有令牌须在换取时写明 --scope token。"""
     from huiying.service.tokens import create_token
 
     answer = create_token(session.services, session.actor, name=name, scopes=scopes or (), days=days)
@@ -117,15 +121,16 @@ def whoami() -> None:
         "actor": actor.id,
         "person_id": actor.person_id,
         "permissions": sorted(actor.permissions),
-        "units": sorted(actor.units),
+        "units": sorted(actor.units or ()),
+        "everywhere": actor.is_everywhere,
     }
 
     def shown(data: dict[str, Any]) -> None:
         who = data["person_id"] or f"{data['actor']}(本机命令行,不能作为第二人)"
         show.line(f"身份:{who}")
         show.line(f"可以:{'、'.join(p.zh for p in Permission if p.value in data['permissions']) or '无'}")
-        if data["units"]:
-            show.line(f"范围:{'、'.join(data['units'])} 及其下级")
+        reach = "全部单位" if data["everywhere"] else f"{'、'.join(data['units'])} 及其下级" if data["units"] else "无"
+        show.line(f"范围:{reach}")
 
     session.answer(answer, shown)
 

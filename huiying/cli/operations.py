@@ -277,8 +277,9 @@ def audit_export(
 ) -> None:
     """导出审计记录,附只需标准库的独立校验程序。"""
     from huiying.service import audit as chain
+    from huiying.service.audit_view import require_export
 
-    session.actor.require("audit")
+    require_export(session.services, session.actor)
     with progress("导出审计记录") as tell:
         made = chain.export(session.services.store, folder, since, actor=session.actor.id, progress=tell)
     answer = {"folder": str(made.folder), "entries": made.entries, "anchor": made.anchor.text}

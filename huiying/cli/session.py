@@ -106,9 +106,9 @@ def _log_to_stderr() -> None:
 def local_actor() -> Actor:
     """The command line of this machine: may set up and operate, is never a second person."""
     from huiying.domain.access import LOCAL_PERMISSIONS
-    from huiying.service.actor import Actor
+    from huiying.service.actor import EVERYWHERE, Actor
 
-    return Actor(f"local:{system_user()}", "", LOCAL_PERMISSIONS)
+    return Actor(f"local:{system_user()}", "", LOCAL_PERMISSIONS, EVERYWHERE)
 
 
 def system_user() -> str:

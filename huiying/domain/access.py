@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from huiying.domain.kinds import Word
+from huiying.domain.sentences import listed, said
 
 
 class Permission(Word):
@@ -95,5 +96,9 @@ def separation_conflict(roles: Iterable[AccessRole]) -> str:
     alone = sorted(held & _APART)
     if len(held) < 2 or not alone:
         return ""
-    names = "、".join(role.zh for role in AccessRole if role in held)
-    return f"按三员分立要求,“{alone[0].zh}”不能与其他权限由同一账号兼任(现为:{names})。请为其另设账号。"
+    names = listed(role for role in AccessRole if role in held)
+    return said(
+        "按三员分立要求,“%(role)s”不能与其他权限由同一账号兼任(现为:%(roles)s)。请为其另设账号。",
+        role=alone[0],
+        roles=names,
+    )

@@ -30,6 +30,7 @@ from huiying.domain.rules import (
     PRESS_CONFERENCE,
     ClockRule,
 )
+from huiying.domain.sentences import said, term
 
 _MILESTONE_OF = {
     PublicationKind.RELEASE: AUTHORITATIVE_RELEASE,
@@ -514,7 +515,7 @@ def _apply_ending(clock: Clock, facts: Facts) -> Clock:
             clock,
             state=ClockState.MERGED,
             ended_at=facts.merged_at,
-            ended_reason=f"已并入{facts.merged_into}",
+            ended_reason=said("已并入%(no)s", no=facts.merged_into),
             was_breached=breached,
         )
     if facts.ending is None or facts.ending.what == "closed":
@@ -565,25 +566,25 @@ def second_person_reasons(
     ``later_due`` is False for what may end a clock in its own right: a publication and its review.
     """
     old, new = {c.key: c for c in before}, {c.key: c for c in after}
-    reasons = []
+    reasons: list[str] = []
     earlier, later = earliest_open_due(old.values()), earliest_open_due(new.values())
     if later_due and earlier is not None and (later is None or later > earlier) and not first_grading:
-        reasons.append("最早的未完成截止时间将被推后或消失")
+        reasons.append(said("最早的未完成截止时间将被推后或消失"))
     for key, was in old.items():
         if was.is_internal:
             continue
         now_is = new.get(key)
         if later_due and was.state.is_open and now_is is not None and now_is.due_at > was.due_at and not first_grading:
-            reasons.append(f"「{was.name}」的截止时间将被推后")
+            reasons.append(said("「%(clock)s」的截止时间将被推后", clock=term(was.name)))
         reasons += _breach_reasons(was, now_is, first_grading=first_grading)
         revived = now_is is not None and now_is.state.is_open and now_is.due_at > was.due_at
         if was.state is ClockState.CANCELLED and was.was_breached and revived:
-            reasons.append(f"「{was.name}」曾在待定级期间超时,现将重新起算")
+            reasons.append(said("「%(clock)s」曾在待定级期间超时,现将重新起算", clock=term(was.name)))
         taken_away = now_is is None or now_is.state in {ClockState.CANCELLED, ClockState.WAIVED}
         if was.state.is_open and taken_away and not first_grading:
-            reasons.append(f"未完成的「{was.name}」将被取消")
+            reasons.append(said("未完成的「%(clock)s」将被取消", clock=term(was.name)))
         if was.state.is_open and now_is is not None and now_is.state is ClockState.MERGED and not _taken_over(was, new):
-            reasons.append(f"未完成的「{was.name}」将因并案消失")
+            reasons.append(said("未完成的「%(clock)s」将因并案消失", clock=term(was.name)))
     return tuple(dict.fromkeys(reasons))
 
 
@@ -608,11 +609,11 @@ def _same_duty(was: Clock, other: Clock) -> bool:
 def _breach_reasons(was: Clock, now_is: Clock | None, *, first_grading: bool) -> list[str]:
     failed = {ClockState.BREACHED, ClockState.SATISFIED_LATE}
     if now_is is not None and now_is.on_receipt and not was.on_receipt:
-        return [f"「{was.name}」将改记为接报时已逾期"]
+        return [said("「%(clock)s」将改记为接报时已逾期", clock=term(was.name))]
     if was.state not in failed:
         return []
     if now_is is not None and now_is.state is ClockState.SATISFIED:
-        return [f"「{was.name}」将由超时变为按时"]
+        return [said("「%(clock)s」将由超时变为按时", clock=term(was.name))]
     if (now_is is None or now_is.state not in failed) and not first_grading:
-        return [f"「{was.name}」的超时记录将不再计入"]
+        return [said("「%(clock)s」的超时记录将不再计入", clock=term(was.name))]
     return []

@@ -7,6 +7,8 @@ of time that is no longer there; time over counts up in whole units.
 
 from __future__ import annotations
 
+from huiying.domain.sentences import Sentence, said
+
 _MINUTE = 60
 _HOUR = 3600
 _DAY = 86400
@@ -21,14 +23,14 @@ def human_left(seconds: int) -> str:
     return f"{'剩' if seconds > 0 else '超'} {_parts(abs(seconds))}"
 
 
-def words_left(seconds: int) -> str:
+def words_left(seconds: int) -> Sentence:
     """The message's form: 剩余 1 小时 58 分, 剩余不足 1 分钟, 已到期, 已超时 12 分钟."""
     if seconds == 0:
-        return "已到期"
-    mark, size = ("剩余", seconds) if seconds > 0 else ("已超时", -seconds)
-    if size < _MINUTE:
-        return f"{mark}不足 1 分钟"
-    return f"{mark} {_words(size)}"
+        return said("已到期")
+    if abs(seconds) < _MINUTE:
+        return said("剩余不足 1 分钟") if seconds > 0 else said("已超时不足 1 分钟")
+    span = words_for(abs(seconds))
+    return said("剩余 %(span)s", span=span) if seconds > 0 else said("已超时 %(span)s", span=span)
 
 
 def _parts(size: int) -> str:
@@ -39,9 +41,11 @@ def _parts(size: int) -> str:
     return f"{size // _MINUTE} 分 {size % _MINUTE:02} 秒"
 
 
-def _words(size: int) -> str:
+def words_for(size: int) -> Sentence:
+    """A length of time in seconds, in the words of messages: 3 天 00 小时, 1 小时 58 分, 12 分钟."""
+    days, hours, minutes = size // _DAY, size // _HOUR, size // _MINUTE
     if size >= _HOURS_IN_WORDS_UNTIL:
-        return f"{size // _DAY} 天 {size % _DAY // _HOUR:02} 小时"
+        return said("%(days)s 天 %(hours)s 小时", days=days, hours=f"{hours % 24:02}")
     if size >= _HOUR:
-        return f"{size // _HOUR} 小时 {size % _HOUR // _MINUTE:02} 分"
-    return f"{size // _MINUTE} 分钟"
+        return said("%(hours)s 小时 %(minutes)s 分", hours=hours, minutes=f"{minutes % 60:02}")
+    return said("%(minutes)s 分钟", minutes=minutes)

@@ -13,6 +13,7 @@ from datetime import datetime, timedelta
 from huiying.domain.errors import InvalidInput
 from huiying.domain.kinds import ContentKind, GradeBasis, Kind, PublicationKind, Review, Severity, TimeKind
 from huiying.domain.rules import ClockRule
+from huiying.domain.sentences import said
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,9 +220,9 @@ def check_times(times: Sequence[TimeFact], now: datetime) -> None:
     by_kind: dict[TimeKind, TimeFact] = {}
     for fact in times:
         if fact.value.tzinfo is None:
-            raise InvalidInput(fact.kind, f"{fact.kind.zh}缺少时区,请写明如 2026-11-22T08:30:00+08:00。")
+            raise InvalidInput(fact.kind, said("%(kind)s缺少时区,请写明如 2026-11-22T08:30:00+08:00。", kind=fact.kind))
         if fact.value > now:
-            raise InvalidInput(fact.kind, f"{fact.kind.zh}晚于当前时间,请核对。内容未登记。")
+            raise InvalidInput(fact.kind, said("%(kind)s晚于当前时间,请核对。内容未登记。", kind=fact.kind))
         by_kind[fact.kind] = fact
     occurred, exposed = by_kind.get(TimeKind.OCCURRED), by_kind.get(TimeKind.EXPOSED)
     if occurred and exposed and occurred.value > exposed.value:

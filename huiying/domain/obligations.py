@@ -14,6 +14,7 @@ from typing import cast
 
 from huiying.domain.policy import Policy, WorkdayStep
 from huiying.domain.rules import Obligation
+from huiying.domain.sentences import Sentence, said, term
 from huiying.domain.workdays import SHANGHAI, WorkCalendar, due_text, end_of_day
 
 _DAY = timedelta(days=1)
@@ -64,7 +65,7 @@ class ObligationDue:
         """The due time in words."""
         if self.due_at is None:
             return "无确定期限"
-        return due_text(self.due_at) + ("(暂定)" if self.provisional else "")
+        return due_text(self.due_at, provisional=self.provisional)
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,8 +132,10 @@ def _due(
     )
 
 
-def _with_note(obligation: Obligation, sentence: str) -> str:
-    return sentence + str(obligation.parsed.get("note", ""))
+def _with_note(obligation: Obligation, sentence: str) -> Sentence:
+    """Our sentence, and after it what the pack itself says."""
+    note = str(obligation.parsed.get("note", ""))
+    return said("%(note)s%(more)s", note=term(sentence), more=note) if note else term(sentence)
 
 
 def _finish(due: ObligationDue, calendar: WorkCalendar) -> ObligationDue:
@@ -145,7 +148,7 @@ def _finish(due: ObligationDue, calendar: WorkCalendar) -> ObligationDue:
         due_date=day,
         due_at=end_of_day(day),
         provisional=calendar.is_provisional(due.due_date, day),
-        note_zh=f"{due.note_zh}遇非工作日,按本单位设置顺延至下一工作日。",
+        note_zh=said("%(note)s遇非工作日,按本单位设置顺延至下一工作日。", note=due.note_zh),
         calendar=calendar.versions(due.due_date, day),
     )
 
@@ -160,7 +163,7 @@ def _fixed_date(obligation: Obligation) -> tuple[date, str]:
 
 def _window_end(obligation: Obligation) -> tuple[date, str]:
     first, last = _date(obligation, "from"), _date(obligation, "to")
-    return last, f"文件写明的时段:{first}至{last}。"
+    return last, said("文件写明的时段:%(first)s至%(last)s。", first=first, last=last)
 
 
 _DATED = {"fixed_date": _fixed_date, "window": _window_end, "yearly_date": None}
@@ -188,9 +191,16 @@ def _workdays(
     if start is None and "anchor_date" in obligation.parsed:
         start = _date(obligation, "anchor_date")
     if start is None:
-        return (_none(obligation, f"自{ANCHOR_ZH[anchor]}起{n}个工作日;该日期尚未登记,登记后计算。"),)
+        return (
+            _none(
+                obligation,
+                said("自%(anchor)s起%(n)s个工作日;该日期尚未登记,登记后计算。", anchor=term(ANCHOR_ZH[anchor]), n=n),
+            ),
+        )
     due = calendar.add_working_days(start, n)
-    note = f"自{ANCHOR_ZH[anchor]}{start}起{n}个工作日,起算当日不计入。"
+    note = said(
+        "自%(anchor)s%(start)s起%(n)s个工作日,起算当日不计入。", anchor=term(ANCHOR_ZH[anchor]), start=start, n=n
+    )
     made = _due(obligation, str(start), due.due_date, note, provisional=due.provisional, versions=due.calendar)
     # Like a week, a limit belongs to the year of its due date alone, so that asking year by year gives it once.
     return (made,) if due.due_date.year in years else (_none(obligation, "所选年份内没有到期日。"),)
@@ -198,7 +208,7 @@ def _workdays(
 
 def _month_start(obligation: Obligation, period: _Period, n: int, calendar: WorkCalendar) -> ObligationDue:
     day = calendar.first_working_days(period.first.year, period.first.month, n)[-1]
-    note = f"每月首个工作日起(含)第{n}个工作日。"
+    note = said("每月首个工作日起(含)第%(n)s个工作日。", n=n)
     return _due(
         obligation,
         period.label,
@@ -213,7 +223,12 @@ def _recurring(obligation: Obligation, years: range, anchors: Mapping[str, date]
     condition = str(obligation.parsed.get("after", ""))
     since = anchors.get(condition)
     if condition and since is None:
-        return [_none(obligation, f"前提({ANCHOR_ZH.get(condition, condition)})尚未登记,登记后计算。")]
+        return [
+            _none(
+                obligation,
+                said("前提(%(condition)s)尚未登记,登记后计算。", condition=term(ANCHOR_ZH.get(condition, condition))),
+            )
+        ]
     found = [
         _recurrence(obligation, every, period)
         for every in cast("list[str]", obligation.parsed["every"])
@@ -228,20 +243,30 @@ def _recurrence(obligation: Obligation, every: str, period: _Period) -> Obligati
     if "by" in obligation.parsed:
         day = date.fromisoformat(f"{period.first.year}-{obligation.parsed['by']}")
         return _due(obligation, period.label, day, "每年一次。")
-    often = "一次" if times == 1 else f"{times}次"
-    note = f"每{_PERIOD_ZH[every]}{often},原文没有写期内日期;{_until(every)}。"
+    often = said("一次") if times == 1 else said("%(times)s次", times=times)
+    note = said(
+        "每%(period)s%(often)s,原文没有写期内日期;%(until)s。",
+        period=term(_PERIOD_ZH[every]),
+        often=often,
+        until=_until(every),
+    )
     return _due(obligation, period.label, period.last, note)
 
 
 def _until(every: str) -> str:
     if every == "day":
-        return "以当日24:00为限(本系统理解)"
-    return f"以该{_PERIOD_ZH[every]}最后一日24:00为限(本系统理解)"
+        return said("以当日24:00为限(本系统理解)")
+    return said("以该%(period)s最后一日24:00为限(本系统理解)", period=term(_PERIOD_ZH[every]))
 
 
 def _quota(obligation: Obligation, years: range, calendar: WorkCalendar) -> list[ObligationDue]:
     per = str(obligation.parsed["per"])
-    note = f"每{_PERIOD_ZH[per]}不少于{obligation.parsed['at_least']}次,{_until(per)}。"
+    note = said(
+        "每%(period)s不少于%(times)s次,%(until)s。",
+        period=term(_PERIOD_ZH[per]),
+        times=obligation.parsed["at_least"],
+        until=_until(per),
+    )
     if per == "week":
         return [_weekly_quota(obligation, period, note, calendar) for period in _periods(per, years)]
     return [_due(obligation, period.label, period.last, note) for period in _periods(per, years)]
@@ -262,7 +287,7 @@ def _weekly_quota(obligation: Obligation, period: _Period, note: str, calendar: 
     if obligation.parsed["weeks_without_workdays"] == "exempt":
         exempt = _with_note(obligation, "本周没有工作日,按本规则包免除。")
         return replace(due, due_date=None, due_at=None, note_zh=exempt, no_workdays=True)
-    return replace(due, note_zh=f"{due.note_zh}本周没有工作日。", no_workdays=True)
+    return replace(due, note_zh=said("%(note)s本周没有工作日。", note=due.note_zh), no_workdays=True)
 
 
 def _periods(every: str, years: range) -> Iterator[_Period]:

@@ -6,6 +6,7 @@ import re
 import unicodedata
 
 from huiying.domain.errors import InvalidInput
+from huiying.domain.sentences import said
 
 SHORTEST = 10
 LONGEST = 128
@@ -110,7 +111,7 @@ def check(password: str, person_id: str, name: str) -> None:
 def fault(password: str, person_id: str, name: str) -> str:
     """What is wrong with a new password, as a sentence; empty when nothing is."""
     if not SHORTEST <= len(password) <= LONGEST:
-        return f"新密码须为 {SHORTEST} 至 {LONGEST} 个字符。密码未改动。"
+        return said("新密码须为 %(shortest)s 至 %(longest)s 个字符。密码未改动。", shortest=SHORTEST, longest=LONGEST)
     if any(unicodedata.category(character) == "Cc" for character in password):
         return "新密码不能含换行、制表等控制字符。密码未改动。"
     if _classes(password) < CLASSES_NEEDED:

@@ -10,6 +10,7 @@ from datetime import datetime, timedelta
 
 from huiying.domain.kinds import DeliveryState
 from huiying.domain.outcome import Accepted, Outcome, Partial, Permanent, RateLimited, Transient
+from huiying.domain.sentences import listed, said
 
 MOST_ATTEMPTS = 6
 #: Faults of our own code (a message that cannot be composed) are given up a little earlier.
@@ -60,7 +61,7 @@ def judge(outcome: Outcome, attempts: int, now: datetime, chance: float) -> Verd
         case Accepted(provider_id):
             return Verdict(DeliveryState.SENT, "accepted", provider_id=provider_id)
         case Partial(refused, reason):
-            told = reason or f"未送达:{'、'.join(refused)}"
+            told = reason or said("未送达:%(refused)s", refused=listed(refused))
             return Verdict(DeliveryState.PARTIAL, "partial", reason=told)
         case RateLimited(until, code):
             return _judge_limited(until, code, attempts, now)

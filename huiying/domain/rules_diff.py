@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from huiying.domain.rules_words import Say, field_words, value_words
+from huiying.domain.rules_words import field_words, value_words
 
 Part = Literal["pack", "clock", "obligation"]
 Change = Literal["added", "removed", "changed"]
@@ -40,15 +40,12 @@ class Difference:
     fields: tuple[FieldChange, ...]
 
 
-def diff_packs(before: Mapping[str, Any], after: Mapping[str, Any], say: Say = str) -> tuple[Difference, ...]:
-    """All differences: the head first, then clocks and duties in the order of the newer pack, what is gone at the end.
-
-    ``say`` puts our words for values into the reader's language.
-    """
-    head = _fields(_head(before), _head(after), say, duty=False)
+def diff_packs(before: Mapping[str, Any], after: Mapping[str, Any]) -> tuple[Difference, ...]:
+    """All differences: the head first, then clocks and duties in the order of the newer pack, what is gone at the end."""
+    head = _fields(_head(before), _head(after), duty=False)
     found = [Difference("pack", "", str(after["title"]), "changed", head)] if head else []
     for name, part, key in _LISTS:
-        found += _items(part, _by_key(before[name], key), _by_key(after[name], key), say)
+        found += _items(part, _by_key(before[name], key), _by_key(after[name], key))
     return tuple(found)
 
 
@@ -69,26 +66,26 @@ def _by_key(items: list[Mapping[str, Any]], key: str) -> dict[str, Mapping[str, 
 
 
 def _items(
-    part: Part, before: Mapping[str, Mapping[str, Any]], after: Mapping[str, Mapping[str, Any]], say: Say
+    part: Part, before: Mapping[str, Mapping[str, Any]], after: Mapping[str, Mapping[str, Any]]
 ) -> Iterator[Difference]:
     for key in [*after, *(key for key in before if key not in after)]:
         old, new = before.get(key), after.get(key)
-        fields = _fields(old or {}, new or {}, say, duty=part == "obligation")
+        fields = _fields(old or {}, new or {}, duty=part == "obligation")
         change: Change = "added" if old is None else "removed" if new is None else "changed"
         if fields or change != "changed":
             item = new or old or {}
             yield Difference(part, key, str(item.get("name") or item.get("quote") or key), change, fields)
 
 
-def _fields(before: Mapping[str, Any], after: Mapping[str, Any], say: Say, *, duty: bool) -> tuple[FieldChange, ...]:
+def _fields(before: Mapping[str, Any], after: Mapping[str, Any], *, duty: bool) -> tuple[FieldChange, ...]:
     old, new = dict(_flat(before)), dict(_flat(after))
     paths = [*new, *(path for path in old if path not in new)]
     changes = (
         FieldChange(
             path,
             field_words(path),
-            value_words(path, old.get(path), duty=duty, say=say),
-            value_words(path, new.get(path), duty=duty, say=say),
+            value_words(path, old.get(path), duty=duty),
+            value_words(path, new.get(path), duty=duty),
         )
         for path in paths
         if old.get(path) != new.get(path)

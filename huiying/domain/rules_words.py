@@ -15,8 +15,9 @@ from huiying.domain.rules import (
     NOTICE_DUE,
     PRESS_CONFERENCE,
 )
+from huiying.domain.sentences import listed, said, term
 
-Say = Callable[[str], str]
+_BLANK = " "
 
 MILESTONES_ZH = {
     AUTHORITATIVE_RELEASE: "权威信息发布",
@@ -121,15 +122,19 @@ def anchor_words(field: str) -> str:
     return "知悉时间" if field == "first_known_at" else _of(TimeKind)(field)
 
 
-def limit_words(limit: str, say: Say = str) -> str:
-    """``PT5H`` as 5 小时; what is no duration stays as it is. ``say`` puts our words into the reader's language."""
+def limit_words(limit: str) -> str:
+    """``PT5H`` as 5 小时; what is no duration stays as it is."""
     found = parse_duration(limit)
     if found is None:
         return limit
     hours, rest = divmod(int(found.total_seconds()), 3600)
     minutes, seconds = divmod(rest, 60)
-    parts = ((hours, say("%(n)s 小时")), (minutes, say("%(n)s 分")), (seconds, say("%(n)s 秒")))
-    return " ".join(words % {"n": number} for number, words in parts if number)
+    parts = (
+        (hours, said("%(n)s 小时", n=hours)),
+        (minutes, said("%(n)s 分", n=minutes)),
+        (seconds, said("%(n)s 秒", n=seconds)),
+    )
+    return listed([words for number, words in parts if number], _BLANK)
 
 
 def _of(words: type[Word]) -> Callable[[str], str]:
@@ -160,20 +165,15 @@ _READERS: dict[str, Callable[[str], str]] = {
 _DUTY_READERS: dict[str, Callable[[str], str]] = {"kind": _in(DUTIES_ZH)}
 
 
-def value_words(path: str, value: Any, *, duty: bool = False, say: Say = str) -> str:
+def value_words(path: str, value: Any, *, duty: bool = False) -> str:
     """A value of the written pack in words; empty for nothing. What is no word of ours stays as the pack has it."""
     if value is None or value == "":
         return ""
     if isinstance(value, bool):
-        return say("是") if value else say("否")
-    readers = _DUTY_READERS if duty else _READERS
-    read = readers.get(path)
+        return term("是") if value else term("否")
+    read = (_DUTY_READERS if duty else _READERS).get(path)
 
     def words(item: Any) -> str:
-        if read is limit_words:
-            return limit_words(str(item), say)
-        return say(read(str(item))) if read else str(item)
+        return term(read(str(item))) if read else str(item)
 
-    if isinstance(value, list):
-        return say("、").join(map(words, value))
-    return words(value)
+    return listed(map(words, value)) if isinstance(value, list) else words(value)

@@ -7,6 +7,7 @@ from datetime import datetime
 
 from huiying.domain.errors import InvalidInput
 from huiying.domain.freetext import checked
+from huiying.domain.sentences import said, term
 
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 #: What an incident can be about; also keeps every instant inside what the databases hold.
@@ -18,7 +19,9 @@ def line(field: str, value: str, longest: int, name: str = "", *, required: bool
     """A single-line text without blanks around it; ``InvalidInput`` names the field otherwise."""
     text = checked(field, value, longest, name, required=required)
     if _NOT_ONE_LINE.search(text):
-        raise InvalidInput(field, f"{name or field}只能写一行,不能含换行或控制字符。内容未登记。")
+        raise InvalidInput(
+            field, said("%(name)s只能写一行,不能含换行或控制字符。内容未登记。", name=term(name or field))
+        )
     return text
 
 
@@ -34,11 +37,15 @@ def moment(field: str, text: str) -> datetime:
     try:
         at = datetime.fromisoformat(text.strip())
     except ValueError:
-        raise InvalidInput(field, f"「{_short(text)}」不是时间,请写成 2026-11-22T08:30:00+08:00。") from None
+        raise InvalidInput(
+            field, said("「%(text)s」不是时间,请写成 2026-11-22T08:30:00+08:00。", text=_short(text))
+        ) from None
     if at.tzinfo is None:
-        raise InvalidInput(field, f"「{_short(text)}」缺少时区,请写明如 2026-11-22T08:30:00+08:00(北京时间)。")
+        raise InvalidInput(
+            field, said("「%(text)s」缺少时区,请写明如 2026-11-22T08:30:00+08:00(北京时间)。", text=_short(text))
+        )
     if not _EARLIEST_YEAR <= at.year <= _LATEST_YEAR:
-        raise InvalidInput(field, f"「{_short(text)}」的年份不合理,请核对。")
+        raise InvalidInput(field, said("「%(text)s」的年份不合理,请核对。", text=_short(text)))
     return at
 
 

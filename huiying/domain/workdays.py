@@ -13,6 +13,8 @@ from datetime import UTC, date, datetime, time, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
 
+from huiying.domain.sentences import Sentence, said
+
 SHANGHAI = ZoneInfo("Asia/Shanghai")
 
 #: More than the longest limit in any document; beyond it somebody mistook the unit.
@@ -55,7 +57,7 @@ class WorkingDayDue:
     @property
     def text(self) -> str:
         """The due time as a duty officer writes it: 2月25日24:00."""
-        return due_text(self.due_at) + ("(暂定)" if self.provisional else "")
+        return due_text(self.due_at, provisional=self.provisional)
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,13 +142,12 @@ def end_of_day(day: date) -> datetime:
     return datetime.combine(day + _DAY, time(0), SHANGHAI).astimezone(UTC)
 
 
-def due_text(due_at: datetime) -> str:
+def due_text(due_at: datetime, *, provisional: bool = False) -> Sentence:
     """A due instant in words; midnight belongs to the day that ends with it: 2月25日24:00."""
     local = due_at.astimezone(SHANGHAI)
-    if local.time() == time(0):
-        ended = local.date() - _DAY
-        return f"{ended.month}月{ended.day}日24:00"
-    return f"{local.month}月{local.day}日{local:%H:%M}"
+    day, hour = (local.date() - _DAY, "24:00") if local.time() == time(0) else (local.date(), f"{local:%H:%M}")
+    text = said("%(month)s月%(day)s日%(time)s", month=day.month, day=day.day, time=hour)
+    return said("%(due)s(暂定)", due=text) if provisional else text
 
 
 def year_to_dict(year: YearCalendar) -> dict[str, Any]:

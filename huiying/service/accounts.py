@@ -10,9 +10,11 @@ import sqlalchemy as sa
 from huiying.domain import passwords
 from huiying.domain.access import Permission
 from huiying.domain.errors import Conflict, InvalidInput, NotAuthenticated, NotFound, Refused
+from huiying.domain.resets import Factor
+from huiying.domain.sentences import said
 from huiying.domain.signing import Stage
 from huiying.domain.text import line
-from huiying.service import first_run, lockout, second_factor, session_rows, sessions, tokens
+from huiying.service import device_marks, first_run, lockout, resets, second_factor, session_rows, sessions, tokens
 from huiying.service.actor import Actor
 from huiying.service.hashing import hash_password, matches
 from huiying.service.lockout import Door
@@ -25,7 +27,7 @@ from huiying.store import tables as t
 from huiying.store.db import Tx
 
 _WRONG_OLD = "现用密码不正确,密码未改动。连续输错 5 次将锁定账号 15 分钟。"
-_USED_BEFORE = f"新密码不能与最近 {passwords.REMEMBERED} 次用过的密码相同。密码未改动。"
+_USED_BEFORE = said("新密码不能与最近 %(count)s 次用过的密码相同。密码未改动。", count=passwords.REMEMBERED)
 _STALE_ONE_TIME = "登录所用的一次性密码已失效(过期、已使用或已重新发放),密码未改动。请向管理员领取新的一次性密码。"
 
 
@@ -50,11 +52,12 @@ def change_password(
     digest = hash_password(new) if old_right else ""
     with services.store.transaction(session.actor.id) as tx:
         present, _ = sessions.needed(services, tx, secret, session.stage)
-        locked = lockout.shut(tx, row.person_id) if asked else None
+        locked = sessions.closed(tx, row.browser_id, row.person_id) if asked else None
         if old_right and not locked:
             return _set_password(services, tx, present, history, digest)
-        locked = lockout.fail(tx, Door(row.person_id, row.person_id, client or row.client), "old_password")
-    raise locked.refusal() if locked else NotAuthenticated(_WRONG_OLD, locked=False)
+        door = Door(row.person_id, row.person_id, client or row.client)
+        locked = sessions.note_wrong(tx, row.browser_id, door, "old_password")
+    raise locked or NotAuthenticated(_WRONG_OLD, locked=False)
 
 
 def _set_password(services: Services, tx: Tx, row: Any, history: list[str], digest: str) -> tuple[str, Session]:
@@ -65,6 +68,7 @@ def _set_password(services: Services, tx: Tx, row: Any, history: list[str], dige
     kept = [digest, *history][: passwords.REMEMBERED]
     tx.run(t.account.update().where(t.account.c.person_id == row.person_id).values(**values, history=kept))
     ended = session_rows.end_all(tx, row.person_id, f"person:{row.person_id}", but=row.id)
+    device_marks.forget_all(tx, row.person_id, but=row.browser_id)
     tx.audit("password.changed", f"person:{row.person_id}", {"session": row.id, "ended": ended})
     turned = session_rows.turn(tx, row.id, one_time_id=None)
     if row.stage == Stage.OPEN:
@@ -122,11 +126,14 @@ def reset_password(services: Services, actor: Actor, person_id: str) -> dict[str
     digest = hash_password(password)
     with services.store.transaction(actor.id) as tx:
         _managed(tx, actor, person_id)
+        resets.require_apart(tx, actor, person_id, Factor.PASSWORD)
         tx.run(t.account.update().where(t.account.c.person_id == person_id).values(password_hash=""))
         expires_at = tokens.keep_password(tx, person_id, digest)
         ended = session_rows.end_all(tx, person_id, actor.id)
+        device_marks.forget_all(tx, person_id)
         revoked = tokens.revoke_all(tx, person_id)
         tx.audit("password.reset", f"person:{person_id}", {"ended": ended, "tokens": revoked})
+        resets.tell(tx, actor, person_id, "password.reset")
     return {"person_id": person_id, "password": password, "expires_at": shown(expires_at)}
 
 
@@ -135,8 +142,13 @@ def reset_second_factor(services: Services, actor: Actor, person_id: str) -> dic
     actor.require(Permission.PEOPLE)
     with services.store.transaction(actor.id) as tx:
         _managed(tx, actor, person_id)
-        was = second_factor.forget(tx, person_id)
+        was = second_factor.is_enrolled(tx, person_id)
+        if was:
+            resets.require_apart(tx, actor, person_id, Factor.CODE)
+            resets.tell(tx, actor, person_id, "second_factor.reset")
+        second_factor.forget(tx, person_id)
         ended = session_rows.end_all(tx, person_id, actor.id)
+        device_marks.forget_all(tx, person_id)
         tx.audit("second_factor.reset", f"person:{person_id}", {"was_enrolled": was, "ended": ended})
     return {"person_id": person_id, "was_enrolled": was, "ended": len(ended)}
 
@@ -160,6 +172,9 @@ def set_subject(services: Services, actor: Actor, person_id: str, subject: str) 
         taken = tx.value(sa.select(t.account.c.person_id).where(t.account.c.oidc_subject == wanted)) if wanted else None
         if taken not in {None, person_id}:
             raise Conflict("该统一身份标识已对应另一人员,未改动。")
+        if wanted:
+            resets.require_apart(tx, actor, person_id, Factor.PASSWORD)
+            resets.tell(tx, actor, person_id, "account.subject")
         sessions.ensure_account(tx, person_id)
         tx.run(t.account.update().where(t.account.c.person_id == person_id).values(oidc_subject=wanted or None))
         tx.audit("account.subject", f"person:{person_id}", {"set": bool(wanted)})
@@ -195,7 +210,8 @@ def _account_view(tx: Tx, row: Any) -> dict[str, Any]:
 
 
 def _managed(tx: Tx, actor: Actor, person_id: str) -> None:
-    row = tx.one(sa.select(t.person.c.unit_id).where(t.person.c.id == person_id, t.person.c.active))
+    wanted = sa.select(t.person.c.unit_id).where(t.person.c.id == person_id, t.person.c.active)
+    row = tx.one(wanted.with_for_update(key_share=True))
     if row is None:
-        raise NotFound(f"没有编号为「{person_id[:64]}」的在用人员。")
+        raise NotFound(said("没有编号为「%(person_id)s」的在用人员。", person_id=person_id[:64]))
     require_reach(tx, actor, person_id, row.unit_id)

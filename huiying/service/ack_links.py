@@ -123,6 +123,8 @@ def _statement() -> sa.Select[Any]:
             delivery.clock_id,
             delivery.created_at,
             t.timed_action.c.kind.label("event"),
+            t.timed_action.c.generation,
+            incident.cycle,
             incident.no,
             incident.notice_title,
             incident.state.label("incident_state"),
@@ -146,7 +148,8 @@ def _clocks(tx: Tx, row: Any) -> list[Any]:
     elif listed or row.incident_id is None:
         wanted = clock.id.in_([int(key) for key in listed or ()])
     else:
-        wanted = sa.and_(clock.incident_id == row.incident_id, clock.binding)
+        # What a message about the whole incident speaks of are the clocks of the cycle that it was written in.
+        wanted = sa.and_(clock.incident_id == row.incident_id, clock.cycle == row.generation, clock.binding)
     rows = tx.all(
         sa.select(t.clock, t.incident.c.no)
         .join(t.incident, t.incident.c.id == clock.incident_id)
@@ -162,7 +165,8 @@ def _ended(row: Any, clocks: list[Any]) -> datetime | None:
         return None
     ends: list[datetime] = [end for clock in clocks if (end := clock.ended_at or clock.fulfilled_at) is not None]
     if row.incident_state is not None and not ends:
-        if IncidentState(row.incident_state).is_open:
+        earlier = row.clock_id is None and row.generation != row.cycle
+        if IncidentState(row.incident_state).is_open and not earlier:
             return None
         ends = [row.ended_at or row.created_at]
     return max(ends, default=row.created_at)

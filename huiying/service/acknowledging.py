@@ -12,6 +12,7 @@ import sqlalchemy as sa
 from huiying.domain.errors import NotFound, Refused
 from huiying.domain.freetext import NOTE_LIMIT, checked
 from huiying.domain.kinds import EVERY_STEP, ClockState, EventKind
+from huiying.domain.sentences import said
 from huiying.service.actor import Actor
 from huiying.service.changes import REQUEST_STEP, in_scope, locked
 from huiying.service.requests import AckRequest
@@ -108,16 +109,16 @@ def acknowledge_clocks(services: Services, actor: Actor, clock_ids: Iterable[int
 def _named(tx: Tx, row: Any, request: AckRequest) -> _Target:
     clock = repo.clock_rows(tx, row.id, row.cycle).get(request.clock_key)
     if clock is None:
-        raise NotFound(f"事项 {row.no} 没有时钟「{request.clock_key}」。")
+        raise NotFound(said("事项 %(no)s 没有时钟「%(key)s」。", no=row.no, key=request.clock_key))
     return _Target(row.id, clock.id, request.step_id or EVERY_STEP, _ACK_SECONDS)
 
 
 def _statement() -> sa.Select[Any]:
     action, delivery = t.timed_action, t.delivery
     return sa.select(
-        action.c.clock_id, action.c.step_id, action.c.kind, action.c.detail, action.c.incident_id,
-        delivery.c.detail.label("said"),
-    ).join(delivery, delivery.c.action_id == action.c.id)  # fmt: skip
+        action.c.clock_id, action.c.step_id, action.c.kind, action.c.detail, action.c.incident_id, action.c.generation,
+        t.incident.c.cycle, delivery.c.detail.label("said"),
+    ).join(delivery, delivery.c.action_id == action.c.id).outerjoin(t.incident, t.incident.c.id == action.c.incident_id)  # fmt: skip
 
 
 def _deliveries(tx: Tx, incident_id: int, notice_no: str, person_id: str) -> list[Any]:
@@ -142,8 +143,9 @@ def _asked(tx: Tx, rows: Iterable[Any]) -> set[_Target]:
             found |= {_Target(c.incident_id, c.id, EVERY_STEP, seconds) for c in _open_clocks(tx, named)}
         elif row.detail.get("of") == REQUEST_STEP:
             found.add(_Target(row.incident_id, None, REQUEST_STEP, seconds))
-        elif row.incident_id is not None:
-            # The start message speaks of the whole incident: its acknowledgement holds for each open clock.
+        elif row.incident_id is not None and row.generation == row.cycle:
+            # A message about a whole incident speaks of the cycle it was written in: what was said before a flare-up
+            # (its generation is that cycle) takes up none of the clocks that have begun since. The start message speaks of the whole incident: its acknowledgement holds for each open clock.
             step = _START if row.kind in _TAKEN_UP else row.step_id
             named = row.detail.get("clocks")
             own = t.clock.c.incident_id == row.incident_id if named is None else t.clock.c.id.in_(named)

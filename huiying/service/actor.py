@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Final
 
 from huiying.domain.errors import Forbidden
+
+#: The whole house: said in so many words, and only of an actor behind whom no person stands.
+EVERYWHERE: Final = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -13,14 +17,27 @@ class Actor:
 
     ``id`` is what the audit chain names: ``person:<id>``, ``local:<system user>`` or ``system:<process>``.
     ``person_id`` is empty for the local command line and the system, which can therefore never be a second person.
-    ``permissions`` are those of ``huiying.domain.access``; ``units`` limits them to these units and what lies below
-    (empty: everywhere).
+    ``permissions`` are those of ``huiying.domain.access``; ``units`` limits them to these units and what lies below.
+    No unit means nowhere. ``EVERYWHERE`` is for the local command line and the system alone: a person whose last role
+    was taken away must not come to reach the whole house by it. ``issues_tokens`` is for who has signed in at a desk, and
+    for a token that was made for that.
     """
 
     id: str
     person_id: str = ""
     permissions: frozenset[str] = field(default_factory=frozenset)
-    units: frozenset[str] = field(default_factory=frozenset)
+    units: frozenset[str] | None = field(default_factory=frozenset)
+    issues_tokens: bool = False
+
+    def __post_init__(self) -> None:
+        """A person acts where the roles of the account are held, and nowhere else."""
+        if self.units is EVERYWHERE and self.person_id:
+            raise ValueError("a person's reach is that of roles held for units")
+
+    @property
+    def is_everywhere(self) -> bool:
+        """True for who reaches every unit there is and will be."""
+        return self.units is EVERYWHERE
 
     @property
     def is_person(self) -> bool:

@@ -11,6 +11,7 @@ import sqlalchemy as sa
 
 from huiying.domain.access import AccessRole, Permission
 from huiying.domain.kinds import ActionState, DeliveryState, Role
+from huiying.domain.sentences import Recorded
 from huiying.service import doctor, health
 from huiying.service.actor import Actor
 from huiying.service.services import Services
@@ -52,7 +53,7 @@ def _beats(tx: Tx) -> list[dict[str, Any]]:
     for row in rows:
         age = (tx.now - row.at).total_seconds()
         healthy = bool(row.detail.get("healthy", True))
-        note = str(row.detail.get("fault") or row.detail.get("note") or "")
+        note = Recorded(row.detail.get("fault") or row.detail.get("note") or "")
         found.append(
             {
                 "process": row.process,

@@ -18,6 +18,7 @@ from huiying.domain.kinds import (
     EventKind,
 )
 from huiying.domain.plan import plan_actions
+from huiying.domain.sentences import said
 from huiying.service.actor import Actor
 from huiying.service.changes import DESK, Change, command, execute
 from huiying.service.registering import transfer_value
@@ -51,7 +52,9 @@ def _aware(name: str, at: datetime) -> datetime:
 @command("task", "assign")
 def _task(change: Change, payload: dict[str, Any]) -> None:
     if change.tx.one(sa.select(t.unit.c.id).where(t.unit.c.id == payload["unit_id"])) is None:
-        raise InvalidInput("unit_id", f"没有编号为「{payload['unit_id']}」的单位。未作任何改动。")
+        raise InvalidInput(
+            "unit_id", said("没有编号为「%(unit_id)s」的单位。未作任何改动。", unit_id=payload["unit_id"])
+        )
     if instant(payload["due_at"]) <= change.tx.now:
         raise InvalidInput("due_at", "任务截止时间须晚于现在。未作任何改动。")
     change.note("task", {"key": str(len(change.before.facts.tasks) + 1), **payload})
@@ -67,7 +70,7 @@ def task_done(services: Services, actor: Actor, no: str, key: str, at: datetime)
 @command("task_done", "acknowledge")
 def _task_done(change: Change, payload: dict[str, Any]) -> None:
     if payload["key"] not in {task.key for task in change.before.facts.tasks}:
-        raise NotFound(f"事项 {change.row.no} 没有编号为 {payload['key']} 的部门任务。")
+        raise NotFound(said("事项 %(no)s 没有编号为 %(key)s 的部门任务。", no=change.row.no, key=payload["key"]))
     _not_future(change, payload["at"])
     change.note("task_done", payload)
 
@@ -100,12 +103,12 @@ def transfer_feedback(services: Services, actor: Actor, no: str, key: str, at: d
 def _transfer_feedback(change: Change, payload: dict[str, Any]) -> None:
     found = next((x for x in change.before.facts.transfers if x.key == payload["key"]), None)
     if found is None:
-        raise NotFound(f"事项 {change.row.no} 没有编号为 {payload['key']} 的转办通知。")
+        raise NotFound(said("事项 %(no)s 没有编号为 %(key)s 的转办通知。", no=change.row.no, key=payload["key"]))
     if found.feedback_at is not None:
-        raise Refused(f"转办通知 {payload['key']} 已反馈过,未作任何改动。")
+        raise Refused(said("转办通知 %(key)s 已反馈过,未作任何改动。", key=payload["key"]))
     _not_future(change, payload["at"])
     if found.due_at is not None and instant(payload["at"]) <= found.due_at < change.tx.now:
-        change.reasons.append("转办通知反馈:按时反馈但逾期登记,须由第二人确认")
+        change.reasons.append(said("转办通知反馈:按时反馈但逾期登记,须由第二人确认"))
     change.note("transfer_feedback", payload)
 
 
@@ -185,10 +188,10 @@ def _replan(change: Change, payload: dict[str, Any]) -> None:
     row = repo.clock_rows(tx, change.row.id, change.row.cycle).get(payload["clock_key"])
     clock = next((c for c in change.before.clocks if c.key == payload["clock_key"]), None)
     if row is None or clock is None:
-        raise NotFound(f"事项 {change.row.no} 没有时钟「{payload['clock_key']}」。")
+        raise NotFound(said("事项 %(no)s 没有时钟「%(key)s」。", no=change.row.no, key=payload["clock_key"]))
     digest = tx.value(sa.select(t.policy.c.hash).where(t.policy.c.id == payload["policy_id"], t.policy.c.current))
     if digest is None:
-        raise NotFound(f"没有名为「{payload['policy_id']}」的升级提醒策略。")
+        raise NotFound(said("没有名为「%(policy_id)s」的升级提醒策略。", policy_id=payload["policy_id"]))
     tx.run(t.clock.update().where(t.clock.c.id == row.id).values(policy_hash=digest, generation=row.generation + 1))
     repo.supersede_actions(tx, [row.id], "replanned")
     planned = plan_actions(clock, policy_of(tx, digest), tx.now, tx.now)
@@ -206,7 +209,9 @@ def reassign(services: Services, actor: Actor, no: str, unit_id: str, reason: st
 @command("reassign", "assign")
 def _reassign(change: Change, payload: dict[str, Any]) -> None:
     if change.tx.one(sa.select(t.unit.c.id).where(t.unit.c.id == payload["unit_id"], t.unit.c.active)) is None:
-        raise InvalidInput("unit_id", f"没有编号为「{payload['unit_id']}」的在用单位。未作任何改动。")
+        raise InvalidInput(
+            "unit_id", said("没有编号为「%(unit_id)s」的在用单位。未作任何改动。", unit_id=payload["unit_id"])
+        )
     change.columns = {"unit_id": payload["unit_id"]}
     change.note("reassigned", payload)
     change.announce = (EventKind.CHANGED, DESK, Band.NOTICE, "主办单位已变更,请新主办单位签收")

@@ -13,6 +13,7 @@ from typing import Any, BinaryIO
 from huiying.domain.audit import AuditEntry, rfc3339
 from huiying.domain.audit_check import BEGINNING, Anchor, Head, Verdict, check, parse_anchors
 from huiying.domain.errors import InvalidInput, Refused, Unavailable
+from huiying.domain.sentences import said
 from huiying.service import verify_audit
 from huiying.store.audit_log import count_entries, read_entries, read_head, read_place
 from huiying.store.db import Store
@@ -83,7 +84,9 @@ def _write_all(store: Store, folder: Path, since: int, progress: Progress | None
         head = read_head(tx.conn) or BEGINNING
         start = read_place(tx.conn, since)
         if start is None:
-            raise InvalidInput("since", f"审计记录中没有第 {since} 条,现有 {head.seq} 条。")
+            raise InvalidInput(
+                "since", said("审计记录中没有第 %(since)s 条,现有 %(count)s 条。", since=since, count=head.seq)
+            )
         entries = count_entries(tx.conn, start.seq)
         made = Anchor(head.seq, head.hash, tx.now)
         with closing(read_entries(tx.conn, start.seq, progress)) as stream, _new_file(folder / "audit.jsonl") as file:

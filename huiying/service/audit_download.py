@@ -9,9 +9,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
-from huiying.domain.access import Permission
 from huiying.domain.plan import SHANGHAI
-from huiying.service import audit
+from huiying.service import audit, audit_view
 from huiying.service.actor import Actor
 from huiying.service.services import Services
 
@@ -21,7 +20,7 @@ _PREFIX = "audit-export-"
 
 def prepare(services: Services, actor: Actor, since: int = 0) -> tuple[str, Iterator[bytes]]:
     """The file's name and its bytes; the export itself has become an entry of the chain by then."""
-    actor.require(Permission.AUDIT)
+    audit_view.require_export(services, actor)
     folder = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=services.settings.data_dir))
     try:
         made = audit.export(services.store, folder / "audit", since, actor=actor.id)

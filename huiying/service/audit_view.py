@@ -1,4 +1,10 @@
-"""The audit chain as an auditor reads it on a screen; checking and exporting are ``huiying.service.audit``."""
+"""The audit chain as an auditor reads it on a screen; checking and exporting are ``huiying.service.audit``.
+
+The chain is one for the whole house: whether it is whole is said to everybody who audits, because every row is needed
+to tell. Its entries are shown as far as the auditor's role is held: those about incidents in which the units take part,
+about the units themselves, and about or by their people. The export cannot be verified in parts and is for who audits
+the whole house.
+"""
 
 from __future__ import annotations
 
@@ -11,13 +17,19 @@ import sqlalchemy as sa
 
 from huiying.domain.access import Permission
 from huiying.domain.audit_words import action_zh, actor_zh
+from huiying.domain.errors import Forbidden
 from huiying.service.actor import Actor
+from huiying.service.scope import concerning, is_of_house, visible_units
 from huiying.service.services import Services
 from huiying.service.views import shown
 from huiying.store import tables as t
 from huiying.store.db import Tx
 
 MOST_ROWS = 1000
+NO_EXPORT = (
+    "您的审计权限未覆盖全部单位,不能导出审计链:链条须整体导出才能独立核验。"
+    "请由权限覆盖全部单位的审计人员导出;本页可查看与您单位有关的记录和全链校验结果。"
+)
 
 
 def entries(
@@ -40,7 +52,7 @@ def entries(
     if subject:
         statement = statement.where(table.c.subject == subject)
     with services.store.reading() as tx:
-        rows = tx.all(statement)
+        rows = tx.all(statement.where(*_within(tx, actor)))
         head = tx.one(sa.select(t.audit_head.c.seq, t.audit_head.c.hash))
     page = rows[: min(limit, MOST_ROWS)]
     return {
@@ -70,7 +82,8 @@ def search(services: Services, actor: Actor, wanted: Wanted, *, before: int = 0,
     if before:
         statement = statement.where(table.seq < before)
     with services.store.reading() as tx:
-        rows = tx.all(statement.where(*_conditions(tx, wanted)))
+        whole = is_of_house(tx, actor)
+        rows = tx.all(statement.where(*_within(tx, actor), *_conditions(tx, wanted)))
         head = tx.one(sa.select(t.audit_head.c.seq, t.audit_head.c.hash))
         page = rows[:most]
         names = _names(tx, page)
@@ -80,7 +93,39 @@ def search(services: Services, actor: Actor, wanted: Wanted, *, before: int = 0,
             {**_view(row), "actor_zh": actor_zh(row.actor, names), "action_zh": action_zh(row.action)} for row in page
         ],
         "next": page[-1].seq if len(rows) > most else None,
+        "whole": whole,
     }
+
+
+def require_export(services: Services, actor: Actor) -> None:
+    """A part of the chain proves nothing by itself: only who audits every unit takes it away."""
+    actor.require(Permission.AUDIT)
+    with services.store.reading() as tx:
+        if not is_of_house(tx, actor):
+            raise Forbidden(NO_EXPORT)
+
+
+def _within(tx: Tx, actor: Actor) -> list[sa.ColumnElement[bool]]:
+    """The entries that lie where the auditor's role is held; no condition for who audits every unit."""
+    units = visible_units(tx, actor)
+    if units is None or is_of_house(tx, actor):
+        return []
+    audit, person = t.audit.c, t.person.c
+    people = sa.select(sa.literal("person:") + person.id).where(person.unit_id.in_(units))
+    incidents = sa.select(sa.literal("incident:") + t.incident.c.no).where(concerning(units))
+    channels = sa.select(sa.literal("channel:") + t.channel.c.id).where(t.channel.c.unit_id.in_(units))
+    numbered = [
+        sa.select(sa.literal(f"{what}:") + sa.cast(table.c.id, sa.Text)).where(table.c.unit_id.in_(units))
+        for what, table in (("shift", t.shift), ("handover", t.handover))
+    ]
+    subjects = sa.union_all(people, incidents, channels, *numbered)
+    return [
+        sa.or_(
+            audit.subject.in_(subjects),
+            audit.actor.in_(people),
+            audit.subject.in_([f"unit:{unit_id}" for unit_id in units]),
+        )
+    ]
 
 
 def _conditions(tx: Tx, wanted: Wanted) -> list[sa.ColumnElement[bool]]:

@@ -28,8 +28,8 @@ from huiying.service.archive import Archive, Manifest, Member, Writer, damaged, 
 from huiying.store import dump
 from huiying.store.audit_log import read_head
 from huiying.store.db import Store, append_audit
-from huiying.store.schema import lock_schema, migrate
-from huiying.store.tables import SCHEMA_VERSION, counter, heartbeat, session, setting
+from huiying.store.schema import lock_schema, migrate, read_version
+from huiying.store.tables import SCHEMA_VERSION, counter, device_mark, heartbeat, session, setting
 from huiying.store.types import from_micros
 
 Progress = Callable[[int, int], None]
@@ -155,13 +155,15 @@ def _disk_sentences() -> Iterator[None]:
 
 def _write(store: Store, file: IO[bytes], progress: Progress | None) -> _Meter:
     with store.reading() as tx:
-        shapes = dump.shapes()
+        # Before an upgrade the tables are still the former ones.
+        version = read_version(tx.conn)
+        shapes = dump.shapes() if version == SCHEMA_VERSION else dump.former_shapes(tx.conn)
         meter = _Meter(progress, 2 * sum(dump.count_rows(tx.conn, shape.name) for shape in shapes))
         writer = Writer(file, tx.now)
         for shape in shapes:
             with closing(dump.read_rows(tx.conn, shape)) as rows:
                 writer.add(shape, meter.count(rows))
-        writer.finish(SCHEMA_VERSION, tx.conn.dialect.name, read_head(tx.conn) or BEGINNING, _NOTES)
+        writer.finish(version, tx.conn.dialect.name, read_head(tx.conn) or BEGINNING, _NOTES)
     return meter
 
 
@@ -343,7 +345,11 @@ def _hold(conn: Connection, now: datetime) -> None:
 
 
 def _end_sessions(conn: Connection, now: datetime, actor: str) -> None:
-    """Whoever was put out after the backup was made does not come back in with it: everybody signs in anew."""
+    """Whoever was put out after the backup was made does not come back in with it: everybody signs in anew.
+
+    Nor does a browser whose mark has been taken away since.
+    """
+    conn.execute(device_mark.delete())
     alive = session.c.revoked_at.is_(None)
     conn.execute(session.update().where(alive).values(revoked_at=now, revoked_by=actor[:80]))
 

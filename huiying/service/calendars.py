@@ -11,6 +11,7 @@ from config.calendar_loader import parse_calendar_file
 from huiying.domain.calendar_grid import KINDS_ZH, DayChange, day_changes, leaves, plain_year
 from huiying.domain.errors import NotFound
 from huiying.domain.obligations import ObligationDue
+from huiying.domain.sentences import said
 from huiying.domain.text import line
 from huiying.domain.workdays import YearCalendar, due_text, year_from_dict
 from huiying.service.obligations import moves
@@ -53,7 +54,7 @@ def show_year(services: Services, year: int, version: str = "") -> dict[str, Any
     with services.store.reading() as tx:
         body = tx.value(sa.select(table.body).where(table.year == year, wanted))
     if body is None:
-        raise NotFound(f"没有 {year} 年的工作日历(或没有这个版本)。请在工作日历页导入。")
+        raise NotFound(said("没有 %(year)s 年的工作日历(或没有这个版本)。请在工作日历页导入。", year=year))
     found = year_from_dict(body)
     return {
         "year": year,
@@ -112,7 +113,7 @@ def _move(row: Any, pack_id: str, due: ObligationDue) -> dict[str, Any]:
         "pack": pack_id,
         "obligation": due.obligation_id,
         "period": due.period_label,
-        "before": due_text(row.due_at) + ("(暂定)" if row.provisional else ""),
+        "before": due_text(row.due_at, provisional=row.provisional),
         "after": due.text,
     }
 
@@ -140,8 +141,8 @@ def _replaced(tx: Tx, limit: int) -> list[dict[str, Any]]:
             "pack": row.pack_id,
             "obligation": row.obligation_id,
             "period": row.period,
-            "before": due_text(row.due_at) + ("(暂定)" if row.provisional else ""),
-            "after": due_text(row.now_at) + ("(暂定)" if row.now_provisional else "") if row.now_at else "",
+            "before": due_text(row.due_at, provisional=row.provisional),
+            "after": due_text(row.now_at, provisional=row.now_provisional) if row.now_at else "",
             "at": shown(row.replaced_at),
         }
         for row in tx.all(statement)

@@ -23,7 +23,8 @@ from huiying.domain.kinds import (
     Role,
 )
 from huiying.domain.plan import summary_action
-from huiying.service.actor import Actor
+from huiying.domain.sentences import listed, said, term
+from huiying.service.actor import EVERYWHERE, Actor
 from huiying.service.clockwork import Snapshot, refresh, snapshot
 from huiying.service.deciders import deciders
 from huiying.service.idempotency import recall, remember, request_hash
@@ -56,7 +57,7 @@ _MAY_MOVE_DUE = frozenset({"grade", "merge", "unmerge", "correct", "reassign", "
 
 def in_scope(tx: Tx, actor: Actor, unit_ids: Iterable[str]) -> bool:
     """Whether one of the units lies in the part of the tree that the actor's account covers."""
-    if not actor.units:
+    if actor.is_everywhere:
         return True
     tree = parents(tx)
     return any(covers(actor, tree, unit_id) for unit_id in unit_ids)
@@ -140,8 +141,11 @@ def _refuse_for_now(
         row = locked(tx, actor, no)
         request_id = keep_request(tx, row, name, payload, actor.id, reasons)
     raise NeedsSecondPerson(
-        f"此项变更须由另一人复核:{';'.join(reasons)}。已保存为待复核申请 {request_id},请另一人用本人账号确认;"
-        "确认前一切时限照原样计算。",
+        said(
+            "此项变更须由另一人复核:%(reasons)s。已保存为待复核申请 %(request_id)s,请另一人用本人账号确认;确认前一切时限照原样计算。",
+            reasons=listed(map(term, reasons), ";"),
+            request_id=request_id,
+        ),
         request_id=request_id,
         reasons=reasons,
     )
@@ -190,14 +194,21 @@ def locked(tx: Tx, actor: Actor, no: str, *, lead_only: bool = False) -> Any:
     """The incident's row, locked; co-organisers may act on it, but what decides about it is for the lead's own line."""
     row = repo.find_incident(tx, no, for_update=True)
     if row is None or not in_scope(tx, actor, [row.unit_id, *row.co_units]):
-        raise NotFound(f"没有编号为 {no} 的事项。")
+        raise NotFound(said("没有编号为 %(no)s 的事项。", no=no))
     if lead_only and not in_scope(tx, actor, [row.unit_id]):
-        raise Forbidden(f"事项 {no} 由其他单位主办,此项变更须由主办单位或其上级办理。未作任何改动。")
+        raise Forbidden(said("事项 %(no)s 由其他单位主办,此项变更须由主办单位或其上级办理。未作任何改动。", no=no))
     return row
 
 
 def _perform(
-    tx: Tx, actor: Actor, actor_id: str, approver_id: str, name: str, no: str, payload: dict[str, Any]
+    tx: Tx,
+    actor: Actor,
+    actor_id: str,
+    approver_id: str,
+    name: str,
+    no: str,
+    payload: dict[str, Any],
+    deciding: int = 0,
 ) -> Snapshot:
     _, function = COMMANDS[name]
     row = locked(tx, actor, no, lead_only=name in _FOR_THE_LEAD)
@@ -205,9 +216,13 @@ def _perform(
     function(change, payload)
     facts = change.before.facts
     if facts.merged_at is not None and name != "unmerge":
-        raise Refused(f"事项 {no} 已并入 {facts.merged_into},请在主件上操作。未作任何改动。")
+        raise Refused(said("事项 %(no)s 已并入 %(into)s,请在主件上操作。未作任何改动。", no=no, into=facts.merged_into))
     if facts.ending is not None and not change.allow_ended:
-        raise Refused(f"事项 {no} 已结束({facts.ending.reason}),如需继续处置请先重开。未作任何改动。")
+        raise Refused(
+            said(
+                "事项 %(no)s 已结束(%(reason)s),如需继续处置请先重开。未作任何改动。", no=no, reason=facts.ending.reason
+            )
+        )
     row = change.row
     repo.append_history(tx, row.id, row.cycle, change.entries, actor_id, approver_id)
     after = refresh(tx, row, **change.columns)
@@ -220,11 +235,41 @@ def _perform(
     if reasons and not approver_id:
         raise _PendingError(list(dict.fromkeys(reasons)))
     _announce(tx, row, change)
+    _lapse(tx, change, after, approver_id or actor_id, deciding)
     tx.audit(
         f"incident.{name}", f"incident:{no}",
         {"payload": without_free_text(payload), "requested_by": actor_id, "approved_by": approver_id, "reasons": reasons},
     )  # fmt: skip
     return after
+
+
+#: What may still be asked for, and agreed to, when an incident has ended.
+_AFTER_THE_END = ("review", "attribution", "confirm_publication")
+_OVER_ENDED = "事项已结束,申请已无从办理,自动失效。"
+_OVER_MERGED = "事项已并入他件,申请已无从办理,自动失效;需要时请在主件上重新申请。"
+_OVER_REOPENED = "事项已重开,上一轮的申请自动失效;需要时请重新申请。"
+
+
+def _lapse(tx: Tx, change: Change, after: Snapshot, by: str, deciding: int) -> None:
+    """What waits for a second person and can be carried out no more goes with what has made it so.
+
+    ``deciding`` is the request that is being approved: its decision is its own.
+    """
+    request, facts = t.change_request.c, change.before.facts
+    mine = [request.incident_id == change.row.id, request.state == "pending", request.id != deciding]
+    if change.new_cycle:
+        why = _OVER_REOPENED
+    elif after.facts.ending is not None and facts.ending is None:
+        why = _OVER_ENDED
+        mine.append(request.command.not_in(_AFTER_THE_END))
+    elif after.facts.merged_at is not None and facts.merged_at is None:
+        why = _OVER_MERGED
+        mine.append(request.command.not_in(_AFTER_THE_END))
+    else:
+        return
+    for row in tx.all(sa.select(request.id, request.command).where(*mine).order_by(request.id)):
+        settle_request(tx, row.id, "lapsed", by, why)
+        tx.audit("request.lapsed", f"incident:{change.row.no}", {"request": row.id, "command": row.command})
 
 
 def _together(shot: Snapshot, others: Iterable[Snapshot]) -> list[Clock]:
@@ -302,7 +347,9 @@ def approve(services: Services, actor: Actor, request_id: int, note: str = "") -
         if request.requested_by == actor.id:
             raise Forbidden("申请人不能复核自己的申请,请由另一人办理。申请仍待复核。")
         row = _incident_of(tx, request)
-        after = _perform(tx, actor, request.requested_by, actor.id, request.command, row.no, request.payload)
+        after = _perform(
+            tx, actor, request.requested_by, actor.id, request.command, row.no, request.payload, deciding=request_id
+        )
         settle_request(tx, request_id, "approved", actor.id, text)
         tx.audit("request.approved", f"incident:{row.no}", {"request": request_id, "command": request.command})
         return incident_view(tx, row.no, after)
@@ -354,11 +401,13 @@ def _never_mind() -> None:
 
 
 def _rehearsed(tx: Tx, request_id: int) -> list[Moved]:
-    anywhere = Actor(tx.actor)
+    anywhere = Actor(tx.actor, units=EVERYWHERE)
     request = pending_request(tx, request_id)
     row = _incident_of(tx, request)
     before = {clock.key: clock for clock in snapshot(tx, row).clocks}
-    after = _perform(tx, anywhere, request.requested_by, anywhere.id, request.command, row.no, request.payload)
+    after = _perform(
+        tx, anywhere, request.requested_by, anywhere.id, request.command, row.no, request.payload, deciding=request_id
+    )
     if after.row.cycle != row.cycle:
         before = {}
     kept = {clock.key for clock in after.clocks}
@@ -376,10 +425,14 @@ def _is_news(moved: Moved) -> bool:
 def pending_request(tx: Tx, request_id: int) -> Any:
     request = tx.one(sa.select(t.change_request).where(t.change_request.c.id == request_id).with_for_update())
     if request is None:
-        raise NotFound(f"没有编号为 {request_id} 的待复核申请。")
+        raise NotFound(said("没有编号为 %(request_id)s 的待复核申请。", request_id=request_id))
     if request.state != "pending":
         raise Refused(
-            f"申请 {request_id} 已经办理({REQUEST_STATE_ZH.get(request.state, request.state)}),未作任何改动。"
+            said(
+                "申请 %(request_id)s 已经办理(%(state)s),未作任何改动。",
+                request_id=request_id,
+                state=term(REQUEST_STATE_ZH.get(request.state, request.state)),
+            )
         )
     return request
 
@@ -390,7 +443,11 @@ def _incident_of(tx: Tx, request: Any) -> Any:
     assert row is not None
     if row.cycle > 1 and request.requested_at < repo.history_of(tx, row.id, row.cycle)[0].recorded_at:
         raise Refused(
-            f"申请 {request.id} 是事项 {row.no} 重开以前提出的,不能用于重开后的这一轮;请不予同意,需要时重新申请。未作任何改动。"
+            said(
+                "申请 %(request_id)s 是事项 %(no)s 重开以前提出的,不能用于重开后的这一轮;请不予同意,需要时重新申请。未作任何改动。",
+                request_id=request.id,
+                no=row.no,
+            )
         )
     return row
 

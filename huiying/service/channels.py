@@ -21,6 +21,7 @@ from huiying.domain.errors import Forbidden, InvalidInput, NotFound, Refused
 from huiying.domain.kinds import Audience, Band, ChannelKind
 from huiying.domain.message import Notice
 from huiying.domain.outcome import Accepted, Outcome, Partial, Permanent, RateLimited, Transient
+from huiying.domain.sentences import Recorded, Sentence, listed, said, sentence_in
 from huiying.domain.text import identifier, line
 from huiying.now import monotonic
 from huiying.service.actor import Actor
@@ -102,7 +103,7 @@ def add_channel(
     given = dict(settings or {})
     _check_settings(services, actor, chosen, given, given)
     with services.store.transaction(actor.id) as tx:
-        if unit_id or actor.units:
+        if unit_id or not actor.is_everywhere:
             require_unit(tx, actor, unit_id)
         row = {
             "id": identifier("id", channel_id),
@@ -114,7 +115,7 @@ def add_channel(
             "enabled": True,
             **_split(services, given),
         }
-        insert_once(tx, t.channel, row, f"编号「{channel_id}」已有渠道使用,未新建。")
+        insert_once(tx, t.channel, row, said("编号「%(channel_id)s」已有渠道使用,未新建。", channel_id=channel_id))
         details = {key: row[key] for key in ("kind", "audience", "unit_id", "rank")}
         tx.audit("channel.added", f"channel:{channel_id}", {**details, "settings": sorted(given)})
         return _view(services, {**row, **_UNPARKED})
@@ -138,7 +139,7 @@ def edit_channel(services: Services, actor: Actor, channel_id: str, **changes: A
             raise Refused("站内收件箱是最后的去处,不能停用。")
         values = {**_UNPARKED, **_changed(services, actor, row, given)}
         if "unit_id" in given:
-            if given["unit_id"] or actor.units:
+            if given["unit_id"] or not actor.is_everywhere:
                 require_unit(tx, actor, given["unit_id"])
             values["unit_id"] = given["unit_id"] or None
         tx.run(t.channel.update().where(t.channel.c.id == channel_id).values(**values))
@@ -171,8 +172,10 @@ def _kind(kind: str) -> ChannelKind:
     try:
         return ChannelKind(kind)
     except ValueError:
-        known = "、".join(f"{word.value}({word.zh})" for word in ChannelKind)
-        raise InvalidInput("kind", f"没有「{kind[:40]}」这种渠道,可用:{known}。") from None
+        known = listed(said("%(word)s(%(name)s)", word=word.value, name=word) for word in ChannelKind)
+        raise InvalidInput(
+            "kind", said("没有「%(kind)s」这种渠道,可用:%(known)s。", kind=kind[:40], known=known)
+        ) from None
 
 
 def _audience(audience: str, kind: ChannelKind) -> str:
@@ -181,7 +184,15 @@ def _audience(audience: str, kind: ChannelKind) -> str:
     if audience not in set(Audience):
         raise InvalidInput("audience", "渠道类别为 group(工作群)、personal(个人渠道)或 phone(电话短信)。")
     if kind is not ChannelKind.WEBHOOK and audience != audience_of(kind).value:
-        raise InvalidInput("audience", f"{kind.zh}的类别固定为 {audience_of(kind).value}({audience_of(kind).zh})。")
+        raise InvalidInput(
+            "audience",
+            said(
+                "%(kind)s的类别固定为 %(audience)s(%(name)s)。",
+                kind=kind,
+                audience=audience_of(kind).value,
+                name=audience_of(kind),
+            ),
+        )
     return audience
 
 
@@ -202,8 +213,8 @@ def _check_settings(
     if not findings and any(isinstance(value, str) for value in merged.values()):
         findings = _vetted(services, merged)
     if findings:
-        sentence = ";".join(mask(str(finding)) for finding in findings[:5])
-        raise InvalidInput(f"settings.{findings[0].key}", f"渠道设置不正确:{sentence}")
+        sentence = listed((mask(finding.sentence) for finding in findings[:5]), ";")
+        raise InvalidInput(f"settings.{findings[0].key}", said("渠道设置不正确:%(findings)s", findings=sentence))
 
 
 def _vetted(services: Services, merged: Mapping[str, Any]) -> list[Finding]:
@@ -219,11 +230,13 @@ def _check_reference(services: Services, actor: Actor, key: str, value: str) -> 
     if not is_reference(value):
         return
     if actor.is_person and not value.startswith("enc:"):
-        raise Forbidden(f"{key}:引用服务器上的文件或环境变量(file:、env:)只能在服务器命令行上设置,未保存。")
+        raise Forbidden(
+            said("%(key)s:引用服务器上的文件或环境变量(file:、env:)只能在服务器命令行上设置,未保存。", key=key)
+        )
     try:
         resolve_settings({key: value}, services.sealer.open)
     except (UnresolvedSecret, CannotOpen) as error:
-        raise InvalidInput(f"settings.{key}", str(error)) from None
+        raise InvalidInput(f"settings.{key}", sentence_in(error)) from None
 
 
 def _split(services: Services, settings: Mapping[str, Any]) -> dict[str, Any]:
@@ -252,7 +265,7 @@ def list_channels(services: Services, actor: Actor) -> list[dict[str, Any]]:
 def _find(tx: Tx, actor: Actor, channel_id: str) -> Any:
     row = tx.one(sa.select(t.channel).where(t.channel.c.id == channel_id).with_for_update())
     if row is None:
-        raise NotFound(f"没有编号为「{channel_id[:64]}」的渠道。")
+        raise NotFound(said("没有编号为「%(channel_id)s」的渠道。", channel_id=channel_id[:64]))
     if row.unit_id is not None:
         require_unit(tx, actor, row.unit_id)
     return row
@@ -273,7 +286,7 @@ def _view(services: Services, row: Mapping[str, Any]) -> dict[str, Any]:
         "settings": dict(row["settings"]),
         "secrets": {key: _hint(services, key, value) for key, value in sorted(row["secrets_sealed"].items())},
         "parked_until": shown(row["parked_until"]),
-        "parked_reason": mask(row["parked_reason"]),
+        "parked_reason": Recorded(mask(row["parked_reason"])),
         "failures": row["failures"],
     }
 
@@ -288,7 +301,7 @@ def _hint(services: Services, key: str, value: str) -> str:
         parts = urlsplit(services.sealer.open(value))
         return f"{parts.scheme}://{parts.hostname or ''}/…"
     except (CannotOpen, ValueError):
-        return "已设置(无法解开)"
+        return said("已设置(无法解开)")
 
 
 def setting_fields(kind: str) -> list[dict[str, Any]]:
@@ -336,7 +349,7 @@ def _send(services: Services, row: Any, notice: Notice, to: Address, now: Any) -
         config = ChannelConfig(row.id, ChannelKind(row.kind), row.name, settings)
         notifier = services.make_notifier(config) if services.make_notifier else None
     except ValueError as error:  # a reference that leads nowhere, or settings the notifier refuses
-        return Permanent(mask(str(error)), code="settings")
+        return Permanent(mask(sentence_in(error)), code="settings")
     if notifier is None:
         return Permanent("当前环境不发送任何消息。", code="no_notifier")
     try:
@@ -352,7 +365,7 @@ def _address(services: Services, tx: Tx, row: Any, person_id: str) -> Address:
         raise InvalidInput("person_id", "个人渠道的测试需要指明收件人(--person 人员编号)。")
     person = tx.one(sa.select(t.person).where(t.person.c.id == person_id, t.person.c.active))
     if person is None:
-        raise NotFound(f"没有编号为「{person_id[:64]}」的在用人员。")
+        raise NotFound(said("没有编号为「%(person_id)s」的在用人员。", person_id=person_id[:64]))
 
     def clear(sealed: str | None) -> str:
         return services.sealer.open(sealed) if sealed else ""
@@ -389,6 +402,12 @@ def _test_notice(now: Any) -> Notice:
     )
 
 
+def _answer(reason: str) -> str:
+    """Why it failed: a sentence of ours, or one of the other side's that is shown as it is."""
+    masked = mask(reason)
+    return masked if isinstance(masked, Sentence) else Recorded(masked)
+
+
 def _outcome(outcome: Outcome) -> dict[str, Any]:
     match outcome:
         case Accepted(provider_id):
@@ -397,12 +416,24 @@ def _outcome(outcome: Outcome) -> dict[str, Any]:
             return {
                 "outcome": "partial",
                 "ok": False,
-                "message": f"部分收件人未接收:{'、'.join(refused)} {mask(reason)}",
+                "message": said(
+                    "部分收件人未接收:%(refused)s %(reason)s", refused=listed(refused), reason=_answer(reason)
+                ),
             }
         case RateLimited(until, code):
-            message = f"对方限流,请在 {shown(until)} 之后再试。"
+            message = said("对方限流,请在 %(until)s 之后再试。", until=shown(until))
             return {"outcome": "rate_limited", "ok": False, "message": message, "code": code}
         case Transient(reason, code):
-            return {"outcome": "transient", "ok": False, "message": f"暂时失败,可重试:{mask(reason)}", "code": code}
+            return {
+                "outcome": "transient",
+                "ok": False,
+                "message": said("暂时失败,可重试:%(reason)s", reason=_answer(reason)),
+                "code": code,
+            }
         case Permanent(reason, code):
-            return {"outcome": "permanent", "ok": False, "message": f"发送失败:{mask(reason)}", "code": code}
+            return {
+                "outcome": "permanent",
+                "ok": False,
+                "message": said("发送失败:%(reason)s", reason=_answer(reason)),
+                "code": code,
+            }

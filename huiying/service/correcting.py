@@ -15,6 +15,7 @@ from huiying.domain.kinds import (
     EventKind,
     TimeKind,
 )
+from huiying.domain.sentences import said
 from huiying.service.actor import Actor
 from huiying.service.changes import DESK, Change, command, execute, sha256
 from huiying.service.registering import choose_packs, time_value
@@ -43,7 +44,7 @@ def _correct(change: Change, payload: dict[str, Any]) -> None:
     if "late_exposure" in payload:
         change.note("late_exposure", {"confirmed": payload["late_exposure"], "reason": payload["reason"]})
         if payload["late_exposure"]:
-            change.reasons.append("按首发(曝光)时间起算须由带班领导确认")
+            change.reasons.append(said("按首发(曝光)时间起算须由带班领导确认"))
     if "time" in payload:
         _correct_time(change, payload)
     change.announce = (EventKind.CHANGED, DESK, Band.NOTICE, "时间已更正,时钟已重新计算")

@@ -21,6 +21,7 @@ from huiying.domain.kinds import DeliveryState
 from huiying.domain.message import Notice
 from huiying.domain.outcome import Accepted, Outcome, Permanent, Transient
 from huiying.domain.retry import BROKEN, SHORT_WAIT, Breaker, Verdict, after_attempt, judge
+from huiying.domain.sentences import said, sentence_in
 from huiying.now import monotonic, utc_now
 from huiying.service.claims import Claimed, claim_delivery, claim_due
 from huiying.service.expand import Expansion, expand_due, expand_one
@@ -87,10 +88,10 @@ def send_claimed(senders: Senders, claimed: Claimed, seconds: float = SEND_SECON
             outcome = notifier.send(notice, address, utc_now(), seconds)
             crash_point("send_after")
     except NoSender as error:
-        outcome = Permanent(mask(str(error)), code="settings")
+        outcome = Permanent(mask(sentence_in(error)), code="settings")
     except Exception as fault:  # noqa: BLE001 - a fault of ours in one message must not stop the others
         logger.error("{} could not be sent: {}", claimed.notice_no, mask(repr(fault)))
-        outcome = Transient(f"内部错误:{type(fault).__name__}", code=BROKEN)
+        outcome = Transient(said("内部错误:%(name)s", name=type(fault).__name__), code=BROKEN)
     return Attempt(claimed, outcome, started_at, deciding_now(claimed), subject, text, drill)
 
 

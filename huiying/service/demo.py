@@ -26,7 +26,7 @@ from huiying.domain.errors import NeedsSecondPerson, Refused
 from huiying.domain.kinds import ContentKind, GradeBasis, Kind, PublicationKind, Role, Severity
 from huiying.domain.passwords import fault
 from huiying.service import incidents, people, roster_admin
-from huiying.service.actor import Actor
+from huiying.service.actor import EVERYWHERE, Actor
 from huiying.service.demo_script import (
     ON_DUTY,
     SampleCity,
@@ -56,7 +56,7 @@ MARK = "【演示数据】"
 ACCOUNTS_FILE = "demo-accounts"
 _KEY = "demo"
 _FILE = Path(config.__file__).parent / "demo.yaml"
-_MAKER = Actor("system:demo", "", LOCAL_PERMISSIONS)
+_MAKER = Actor("system:demo", "", LOCAL_PERMISSIONS, EVERYWHERE)
 #: Shifts are there for as long as somebody may look at the demo.
 _DAYS_OF_SHIFTS = 3
 

@@ -12,12 +12,14 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from huiying.domain.access import Permission
 from huiying.domain.errors import NotFound
 from huiying.domain.kinds import ClockState, EventKind, Role, Severity
 from huiying.domain.remaining import HOUR, WITHIN_4_HOURS, Urgency, urgency
+from huiying.domain.sentences import said
 from huiying.service.actor import Actor
 from huiying.service.queries import Say, clock_zh, fact_zh, on_duty, step_of
-from huiying.service.scope import concerned
+from huiying.service.scope import concerned, visible_units
 from huiying.service.services import Services
 from huiying.service.views import unit_names, zh
 from huiying.store import tables as t
@@ -90,6 +92,7 @@ class Queue:
     pages: int
     rules: list[tuple[str, str]]
     on_duty: list[tuple[str, str]]  # role and name
+    received: int  # of the overdue ones, those that were overdue when they were reported
     held: str = ""
 
     @property
@@ -99,7 +102,7 @@ class Queue:
 
 
 def queue(services: Services, actor: Actor, unit_id: str, filters: Filters, say: Say = str) -> Queue:
-    """The running clocks most urgent first: by band, in it unacknowledged ones first, then by due time.
+    """The running clocks most urgent first: by due time; of those due at once, what nobody has acknowledged.
 
     ``say`` puts our words into the reader's language, here and in what follows.
     """
@@ -113,7 +116,7 @@ def queue(services: Services, actor: Actor, unit_id: str, filters: Filters, say:
         statement = (
             _joined(*_COLUMNS)
             .where(*chosen)
-            .order_by(_band(now), _acked(now), t.clock.c.due_at, t.clock.c.id)
+            .order_by(t.clock.c.due_at, _acked(now), t.clock.c.id)
             .offset((page - 1) * PAGE)
             .limit(PAGE)
         )
@@ -122,6 +125,7 @@ def queue(services: Services, actor: Actor, unit_id: str, filters: Filters, say:
             lines=_lines(tx, tx.all(statement), say),
             matching=matching,
             tiles=_tiles(tx, base, now),
+            received=int(tx.value(_joined(sa.func.count()).where(*base, *_received(now))) or 0),
             page=page,
             pages=pages,
             rules=_rules(tx, base),
@@ -130,6 +134,38 @@ def queue(services: Services, actor: Actor, unit_id: str, filters: Filters, say:
             ],
             held=str(tx.value(sa.select(t.setting.c.value).where(t.setting.c.key == "dispatch_held")) or ""),
         )
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """What waits for this very person: changes to confirm or turn down, messages not read (of both at most 100)."""
+
+    requests: int
+    unread: int
+
+
+_MANY = 100
+
+
+def waiting(services: Services, actor: Actor) -> Waiting:
+    """The numbers beside the entries of the navigation."""
+    request, message = t.change_request.c, t.inbox_message.c
+    unread = sa.select(message.id).where(message.person_id == (actor.person_id or "-"), message.read_at.is_(None))
+    with services.store.reading() as tx:
+        seen = visible_units(tx, actor)
+        pending = (
+            sa.select(request.id)
+            .join(t.incident, t.incident.c.id == request.incident_id)
+            .where(request.state == "pending", request.requested_by != actor.id)
+            .where(sa.true() if seen is None else t.incident.c.unit_id.in_(seen))
+        )
+        decides = Permission.APPROVE.value in actor.permissions
+        return Waiting(_up_to(tx, pending) if decides else 0, _up_to(tx, unread))
+
+
+def _up_to(tx: Tx, rows: sa.Select[Any]) -> int:
+    """How many rows there are; nobody is told more than a hundred, so nobody waits for the rest to be counted."""
+    return int(tx.value(sa.select(sa.func.count()).select_from(rows.limit(_MANY).subquery())) or 0)
 
 
 def unit_name(services: Services, unit_id: str) -> str:
@@ -210,6 +246,11 @@ def _chosen(filters: Filters, actor: Actor, unit_id: str, now: datetime) -> list
     return found
 
 
+def _received(now: datetime) -> tuple[sa.ColumnElement[bool], ...]:
+    """接报时已逾期: late when it reached the office, which is not the office's own 超时."""
+    return (t.clock.c.on_receipt, t.clock.c.due_at < now)
+
+
 def _tiles(tx: Tx, base: Sequence[sa.ColumnElement[bool]], now: datetime) -> dict[Urgency, int]:
     band = _band(now).label("band")
     counted = {
@@ -248,7 +289,7 @@ def _line(row: Any, now: datetime, names: Mapping[str, str], ack: Any, action: A
         left_share=left_share(row.started_at, row.due_at, now),
         urgency=urgency(seconds),
         provisional=row.provisional,
-        on_receipt=row.on_receipt,
+        on_receipt=bool(row.on_receipt) and seconds < 0,
         lead=names.get(row.lead, row.lead),
         handler="、".join(names.get(unit, unit) for unit in others),
         next_at=action.due_at if action else None,
@@ -348,7 +389,7 @@ def panel(services: Services, actor: Actor, no: str, say: Say = str) -> Panel:
     with services.store.reading() as tx:
         row = tx.one(sa.select(t.incident).where(t.incident.c.no == no, concerned(tx, actor)))
         if row is None:
-            raise NotFound(f"没有编号为 {no} 的事项,或不在您的查看范围内。")
+            raise NotFound(said("没有编号为 %(no)s 的事项,或不在您的查看范围内。", no=no))
         clocks = tx.all(
             sa.select(t.clock)
             .where(t.clock.c.incident_id == row.id, t.clock.c.cycle == row.cycle, t.clock.c.binding)
@@ -407,6 +448,17 @@ def _log(tx: Tx, incident: Any, say: Say) -> list[Event]:
     facts = tx.all(_facts().where(t.history.c.incident_id == incident.id).limit(_LOG_LINES))
     clocks = tx.all(_clock_news().where(t.clock_event.c.incident_id == incident.id).limit(_LOG_LINES))
     return _newest(_told(tx, facts, clocks, say), _LOG_LINES)
+
+
+def news(services: Services, actor: Actor, no: str, seen: int, say: Say = str) -> list[Event]:
+    """What has been recorded of an incident since the fact ``seen`` (the number of a history row), newest first."""
+    with services.store.reading() as tx:
+        row = tx.one(sa.select(t.incident.c.id).where(t.incident.c.no == no, concerned(tx, actor)))
+        if row is None:
+            raise NotFound(said("没有编号为 %(no)s 的事项,或不在您的查看范围内。", no=no))
+        history = t.history.c
+        later = _facts().where(history.incident_id == row.id, history.id > seen).limit(_LOG_LINES)
+        return _newest(_told(tx, tx.all(later), [], say), _LOG_LINES)
 
 
 # -- the feed ----------------------------------------------------------------------------------------------------------

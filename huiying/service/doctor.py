@@ -21,6 +21,7 @@ from huiying.domain.errors import HuiyingError
 from huiying.domain.kinds import Audience, ChannelKind, DeliveryState, IncidentState, Role
 from huiying.domain.plan import SHANGHAI
 from huiying.domain.roster import Duty, Roster, Shift, on_duty, unit_chain
+from huiying.domain.sentences import Recorded, listed, said, term
 from huiying.now import utc_now
 from huiying.service import health, running, second_person
 from huiying.service.rulebook import current_calendar, current_policies
@@ -96,15 +97,20 @@ def _files(services: Services) -> list[Finding]:
     found = []
     open_to_others = [str(path) for path in _private(folder) if path.exists() and path.stat().st_mode & 0o077]
     if open_to_others:
-        shown = "、".join(open_to_others)
-        found.append(Finding("文件权限", Level.DO, f"其他账号可以读取:{shown}。请执行 chmod go-rwx。"))
+        found.append(
+            Finding(
+                "文件权限",
+                Level.DO,
+                said("其他账号可以读取:%(paths)s。请执行 chmod go-rwx。", paths=listed(open_to_others)),
+            )
+        )
     else:
         found.append(_ok("文件权限"))
     free = shutil.disk_usage(folder).free
     if free < LEAST_FREE_BYTES:
-        found.append(Finding("磁盘空间", Level.DO, f"数据目录只剩 {free // 2**20} MB,请清理或扩容。"))
+        found.append(Finding("磁盘空间", Level.DO, said("数据目录只剩 %(free)s MB,请清理或扩容。", free=free // 2**20)))
     else:
-        found.append(_ok("磁盘空间", f"剩余 {free // 2**30} GB。"))
+        found.append(_ok("磁盘空间", said("剩余 %(free)s GB。", free=free // 2**30)))
     if (folder / "first-password").exists():
         found.append(
             Finding("首个密码", Level.DO, "管理员的一次性密码还未使用,请尽快换取令牌(huiying token exchange)。")
@@ -136,7 +142,10 @@ def _sealed(services: Services) -> Finding:
         return Finding(
             "密钥",
             Level.DO,
-            f"有 {unreadable} 项加密内容(电话、邮箱、渠道密钥)无法解开:secret.key 与数据不符,请换回原来的。",
+            said(
+                "有 %(count)s 项加密内容(电话、邮箱、渠道密钥)无法解开:secret.key 与数据不符,请换回原来的。",
+                count=unreadable,
+            ),
         )
     return _ok("密钥")
 
@@ -145,7 +154,11 @@ def _skew(tx: Tx) -> list[Finding]:
     skew = abs(utc_now() - tx.now)
     if skew > MOST_SKEW:
         seconds = int(skew.total_seconds())
-        return [Finding("时钟", Level.DO, f"本机与数据库的时钟相差 {seconds} 秒,请检查对时服务(NTP)。")]
+        return [
+            Finding(
+                "时钟", Level.DO, said("本机与数据库的时钟相差 %(seconds)s 秒,请检查对时服务(NTP)。", seconds=seconds)
+            )
+        ]
     return [_ok("时钟")]
 
 
@@ -160,17 +173,22 @@ def _calendar(tx: Tx) -> list[Finding]:
             Finding(
                 "工作日历",
                 Level.DO,
-                f"缺少 {today.year} 年的放假安排,工作日期限只能暂定。请执行 huiying calendar import。",
+                said(
+                    "缺少 %(year)s 年的放假安排,工作日期限只能暂定。请执行 huiying calendar import。", year=today.year
+                ),
             )
         ]
     if today.year + 1 in years:
-        return [_ok("工作日历", f"已有到 {today.year + 1} 年。")]
+        return [_ok("工作日历", said("已有到 %(year)s 年。", year=today.year + 1))]
     level = Level.DO if today.month >= _CALENDAR_DUE_MONTH else Level.NOTE
     return [
         Finding(
             "工作日历",
             level,
-            f"还没有 {today.year + 1} 年的放假安排(通常 11 月公布),跨年的工作日期限为暂定;公布后请导入。",
+            said(
+                "还没有 %(year)s 年的放假安排(通常 11 月公布),跨年的工作日期限为暂定;公布后请导入。",
+                year=today.year + 1,
+            ),
         )
     ]
 
@@ -178,7 +196,10 @@ def _calendar(tx: Tx) -> list[Finding]:
 def _rules(tx: Tx) -> list[Finding]:
     synced = tx.value(sa.select(t.setting.c.value).where(t.setting.c.key == "rules_synced")) or {}
     refused = list(synced.get("findings", ()))
-    found = [Finding("规则文件", Level.DO, f"未被采用:{finding}") for finding in refused[:10]]
+    found = [
+        Finding("规则文件", Level.DO, said("未被采用:%(finding)s", finding=Recorded(finding)))
+        for finding in refused[:10]
+    ]
     return found or [_ok("规则文件")]
 
 
@@ -200,8 +221,19 @@ def _roster(tx: Tx) -> list[Finding]:
         for role in NEEDED_ROLES:
             gaps = _gaps(roster, role, chain, tx.now)
             if gaps:
-                spans = "、".join(f"{_clock(begin)}–{_clock(end)}" for begin, end in gaps[:3])
-                found.append(Finding("值班", Level.DO, f"{unit_id} 的{role.zh}在未来 24 小时内有空缺:{spans}。"))
+                spans = listed(f"{_clock(begin)}–{_clock(end)}" for begin, end in gaps[:3])
+                found.append(
+                    Finding(
+                        "值班",
+                        Level.DO,
+                        said(
+                            "%(unit)s 的%(role)s在未来 24 小时内有空缺:%(spans)s。",
+                            unit=unit_id,
+                            role=role,
+                            spans=spans,
+                        ),
+                    )
+                )
     return found or [_ok("值班", "未来 24 小时各职责都有人。")]
 
 
@@ -275,9 +307,13 @@ def _reach(tx: Tx) -> list[Finding]:
     found = _only_robots(outside)
     lost = [f"{row.name}({row.id})" for row in people if not _reachable(row, channels)]
     if lost:
-        names = "、".join(lost[:10]) + ("等" if len(lost) > 10 else "")
+        names = listed(lost[:10]) if len(lost) <= 10 else said("%(names)s等", names=listed(lost[:10]))
         found.append(
-            Finding("联系方式", Level.DO, f"个人渠道送不到的值班人员:{names}(群机器人不算)。请补充邮箱或渠道用户号。")
+            Finding(
+                "联系方式",
+                Level.DO,
+                said("个人渠道送不到的值班人员:%(names)s(群机器人不算)。请补充邮箱或渠道用户号。", names=names),
+            )
         )
     return [*found, *_vain_steps(tx, channels)] or [_ok("联系方式")]
 
@@ -304,8 +340,14 @@ def _vain_steps(tx: Tx, channels: Mapping[str, Any]) -> list[Finding]:
         for name, roles in _breach_steps(tx):
             called = {one for role in roles for one in on_duty(roster, role, chain, tx.now)}
             if not any(one in people and _reachable(people[one], serving) for one in called):
-                whom = "、".join(role.zh for role in roles)
-                sentence = f"{unit_id} 的「{name}」超时时,{whom}无一人有本人的渠道,{_what_then(serving.values())}。"
+                whom = listed(roles)
+                sentence = said(
+                    "%(unit)s 的「%(policy)s」超时时,%(roles)s无一人有本人的渠道,%(otherwise)s。",
+                    unit=unit_id,
+                    policy=term(name),
+                    roles=whom,
+                    otherwise=_what_then(serving.values()),
+                )
                 found.append(Finding("超时督办", Level.DO, sentence))
     return found
 
@@ -313,9 +355,9 @@ def _vain_steps(tx: Tx, channels: Mapping[str, Any]) -> list[Finding]:
 def _what_then(serving: Iterable[Any]) -> str:
     kinds = {(row.kind, row.audience) for row in serving}
     if (ChannelKind.WEBHOOK, Audience.PERSONAL) in kinds:
-        return "只能经签名网络回调转达,对方是否转到本人无从得知"
+        return said("只能经签名网络回调转达,对方是否转到本人无从得知")
     group = any(audience == Audience.GROUP for _, audience in kinds)
-    return "只能改发工作群" if group else "除站内收件箱外无处可发"
+    return said("只能改发工作群") if group else said("除站内收件箱外无处可发")
 
 
 def _breach_steps(tx: Tx) -> list[tuple[str, tuple[Role, ...]]]:
@@ -339,7 +381,11 @@ def _requests(tx: Tx) -> list[Finding]:
     """What waits for a second person: until then every limit is counted as before."""
     waiting = [one for one in second_person.waiting(tx) if not one["drill"]]
     return [
-        Finding("待复核申请", Level.NOTE if one["may_decide"] else Level.DO, second_person.line_of(one) + "。")
+        Finding(
+            "待复核申请",
+            Level.NOTE if one["may_decide"] else Level.DO,
+            said("%(line)s。", line=second_person.line_of(one)),
+        )
         for one in waiting
     ]
 
@@ -368,7 +414,17 @@ def _administrators(tx: Tx) -> list[Finding]:
 def _channels(tx: Tx) -> list[Finding]:
     parked = tx.all(sa.select(t.channel).where(t.channel.c.enabled, t.channel.c.parked_until > tx.now))
     found = [
-        Finding("渠道", Level.DO, f"{row.name}({row.id})暂停至 {_clock(row.parked_until)}:{row.parked_reason}")
+        Finding(
+            "渠道",
+            Level.DO,
+            said(
+                "%(name)s(%(id)s)暂停至 %(until)s:%(reason)s",
+                name=row.name,
+                id=row.id,
+                until=_clock(row.parked_until),
+                reason=Recorded(row.parked_reason or ""),
+            ),
+        )
         for row in parked
     ]
     return found or [_ok("渠道")]
@@ -386,7 +442,10 @@ def _stuck(tx: Tx) -> list[Finding]:
             Finding(
                 "送达",
                 Level.DO,
-                f"24 小时内有 {dead} 条通知未能送出(huiying notifications --state failed 及 --state dead 查看)。",
+                said(
+                    "24 小时内有 %(count)s 条通知未能送出(huiying notifications --state failed 及 --state dead 查看)。",
+                    count=dead,
+                ),
             )
         ]
     return [_ok("送达")]
@@ -398,7 +457,7 @@ def _stuck(tx: Tx) -> list[Finding]:
 def _processes(services: Services) -> list[Finding]:
     engine = next((check for check in health.readiness(services) if check.name == "engine"), None)
     if engine is not None and not engine.ok:
-        return [Finding("提醒引擎", Level.DO, f"{engine.detail}(启动:huiying serve)")]
+        return [Finding("提醒引擎", Level.DO, said("%(message)s(启动:huiying serve)", message=term(engine.detail)))]
     return [_ok("提醒引擎"), *_prefect(services)]
 
 
@@ -421,8 +480,12 @@ def _public_url(services: Services) -> list[Finding]:
     url = own if live is None else str(live["public_url"])
     found = [_judged(url)]
     if live is not None and url != own:
-        shown = own or "(未设置)"
-        sentence = f"运行中的系统用的是 {url or '(未设置)'},本命令读到的是 {shown};以运行中的为准,重启后才会改变。"
+        shown = own or said("(未设置)")
+        sentence = said(
+            "运行中的系统用的是 %(url)s,本命令读到的是 %(own)s;以运行中的为准,重启后才会改变。",
+            url=url or said("(未设置)"),
+            own=shown,
+        )
         found.append(Finding("访问地址设置", Level.NOTE, sentence))
     return found
 
@@ -434,9 +497,9 @@ def _judged(url: str) -> Finding:
         )
     parts = urlsplit(url)
     if _is_local(parts.hostname or ""):
-        return Finding("访问地址", Level.DO, f"{url} 只在本机有效,手机打不开签收链接。")
+        return Finding("访问地址", Level.DO, said("%(url)s 只在本机有效,手机打不开签收链接。", url=url))
     if parts.scheme != "https":
-        return Finding("访问地址", Level.NOTE, f"{url} 未加密,签收链接在网络上可被看见;请用 https。")
+        return Finding("访问地址", Level.NOTE, said("%(url)s 未加密,签收链接在网络上可被看见;请用 https。", url=url))
     return _ok("访问地址", url)
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from huiying.domain.kinds import Band, DeliveryState, Role
 from huiying.domain.routes import Route
+from huiying.domain.sentences import listed, said
 from huiying.service.letters import ack_hash
 from huiying.service.services import Services
 from huiying.service.sources import Sources
@@ -124,4 +125,4 @@ def vacancy(missing: Sequence[Role], route: Route) -> dict[str, Any]:
     """An administrator who stands in for a vacant duty is told why."""
     if not missing or route.role or not route.person_id:
         return {}
-    return {"previous_failed": f"值班表无人担任:{'、'.join(role.zh for role in missing)},请补排班"}
+    return {"previous_failed": said("值班表无人担任:%(missing)s,请补排班", missing=listed(missing))}

@@ -174,7 +174,7 @@ class _Game:
         )
 
     def _as(self, person_id: str) -> Actor:
-        return Actor(f"person:{person_id}", person_id, LOCAL_PERMISSIONS)
+        return Actor(f"person:{person_id}", person_id, LOCAL_PERMISSIONS, frozenset({UNIT_ID}))
 
     def _run_until(self, end: datetime) -> None:
         self._playback.run_until(end)

@@ -14,6 +14,7 @@ from huiying.domain.kinds import (
     EventKind,
     TimeKind,
 )
+from huiying.domain.sentences import listed, said, term
 from huiying.service.actor import Actor
 from huiying.service.changes import COMMANDS, DESK, Change, command, execute
 from huiying.service.registering import check_stated, open_cycle, time_value
@@ -51,7 +52,7 @@ def close(services: Services, actor: Actor, no: str, reason: str) -> dict[str, A
 
 def _ending_command(name: str, what: str, word: str) -> None:
     def end(change: Change, payload: dict[str, Any]) -> None:
-        change.reasons.append(f"{word}须由另一人复核")
+        change.reasons.append(said("%(command)s须由另一人复核", command=term(word)))
         change.note(what, payload)
         change.columns = {"ended_at": change.tx.now, "ended_reason": payload["reason"]}
         change.announce = (EventKind.CLOSED, DESK, Band.INFO, f"事项已{word}")
@@ -68,7 +69,12 @@ _ending_command("hand_over", "handed_over", "移交")
 def _close(change: Change, payload: dict[str, Any]) -> None:
     still = [clock.name for clock in change.before.clocks if clock.state.is_open and clock.origin != "continuous"]
     if still:
-        raise Refused(f"还有未完成的时钟({'、'.join(dict.fromkeys(still))}),不能办结。请先登记发布或按程序撤销。")
+        raise Refused(
+            said(
+                "还有未完成的时钟(%(clocks)s),不能办结。请先登记发布或按程序撤销。",
+                clocks=listed(map(term, dict.fromkeys(still))),
+            )
+        )
     if any(clock.state.is_open for clock in change.before.clocks):
         change.note("continuous", {"every_hours": 0})
     change.note("closed", payload)
@@ -91,7 +97,7 @@ def reopen(
 def _reopen(change: Change, payload: dict[str, Any]) -> None:
     tx, row, facts = change.tx, change.row, change.before.facts
     if facts.ending is None:
-        raise Refused(f"事项 {row.no} 尚未结束,无需重开。未作任何改动。")
+        raise Refused(said("事项 %(no)s 尚未结束,无需重开。未作任何改动。", no=row.no))
     change.allow_ended = True
     check_stated(payload["times"].values(), tx.now)
     repo.append_history(

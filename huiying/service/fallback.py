@@ -9,6 +9,7 @@ from typing import Any
 from huiying.domain.kinds import Band, ChannelKind, DeliveryState, Role
 from huiying.domain.roster import UNASSIGNED, Addressee
 from huiying.domain.routes import Failed, Route, fall_back
+from huiying.domain.sentences import said
 from huiying.service.drafts import Draft, write_drafts
 from huiying.service.services import Services
 from huiying.service.sources import Sources
@@ -64,7 +65,7 @@ class Rerouting:
         if waits and row.person_id:
             routes = tuple(route for route in routes if route.person_id)
         channel = self._sources.channels.get(channel_id)
-        told = f"前一渠道「{channel.name if channel is not None else channel_id}」未送达"
+        told = said("前一渠道「%(name)s」未送达", name=channel.name if channel is not None else channel_id)
         for route in routes:
             pairs[route.person_id, route.channel_id] = str(DeliveryState.PENDING)
             # Why a person's channel refused may hold their address: a group is not told.

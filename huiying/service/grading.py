@@ -19,6 +19,7 @@ from huiying.domain.kinds import (
     Role,
     Severity,
 )
+from huiying.domain.sentences import said
 from huiying.service.actor import Actor
 from huiying.service.changes import DESK, Change, command, execute
 from huiying.service.requests import (
@@ -64,7 +65,12 @@ def _grade(change: Change, payload: dict[str, Any]) -> None:
     change.note("grading", {**payload, "basis": str(basis), "effective_at": effective})
     roles = (*DESK, Role.SHIFT_LEADER)
     words = severity.zh + "突发事件" if severity else kind.zh + ("(待定级)" if becomes_emergency else "")
-    change.announce = (EventKind.REGRADED, roles, Band.NOTICE, f"定级变更:{words}({basis.zh})")
+    change.announce = (
+        EventKind.REGRADED,
+        roles,
+        Band.NOTICE,
+        said("定级变更:%(words)s(%(basis)s)", words=words, basis=basis),
+    )
 
 
 def _gravity(kind: Kind, severity: Severity | None) -> int:

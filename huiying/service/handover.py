@@ -18,6 +18,7 @@ from huiying.domain.errors import Conflict, Forbidden, InvalidInput, NotFound, R
 from huiying.domain.freetext import checked
 from huiying.domain.kinds import ClockState, IncidentState, Kind, Role, Severity
 from huiying.domain.roster import unit_chain
+from huiying.domain.sentences import said
 from huiying.service.actor import Actor
 from huiying.service.queries import unacknowledged
 from huiying.service.rulebook import packs_for_unit
@@ -287,7 +288,11 @@ def _move(tx: Tx, row: Any, before: str, after: str, **values: Any) -> None:
         t.handover.update().where(_H.id == row.id, _H.state == before).values(state=after, **values)
     ).rowcount
     if changed != 1:
-        raise Conflict(f"交接单现为“{paper.HandoverState(row.state).zh}”,不能再做这一步,未作改动。请刷新页面查看。")
+        raise Conflict(
+            said(
+                "交接单现为“%(state)s”,不能再做这一步,未作改动。请刷新页面查看。", state=paper.HandoverState(row.state)
+            )
+        )
 
 
 # -- looking -----------------------------------------------------------------------------------------------------------
@@ -350,11 +355,14 @@ def _unfinished(tx: Tx, actor: Actor) -> list[Any]:
 def _reminder(row: Any, actor: Actor, people: dict[str, str], units: dict[str, str]) -> dict[str, Any]:
     name = units.get(row.unit_id, row.unit_id)
     if row.state == "offered" and row.to_person == actor.person_id:
-        kind, text = "sign_in", f"{people[row.from_person]}已签字交班({name}),请阅读后签字接班"
+        kind, text = (
+            "sign_in",
+            said("%(name)s已签字交班(%(unit)s),请阅读后签字接班", name=people[row.from_person], unit=name),
+        )
     elif row.state == "prepared":
-        kind, text = "sign_out", f"交接单({name})已生成,尚未签字交班"
+        kind, text = "sign_out", said("交接单(%(unit)s)已生成,尚未签字交班", unit=name)
     else:
-        kind, text = "waiting", f"已签字交班({name}),等待{people[row.to_person]}签字接班"
+        kind, text = "waiting", said("已签字交班(%(unit)s),等待%(name)s签字接班", unit=name, name=people[row.to_person])
     parts = {"unit": name, "from": people[row.from_person], "to": people[row.to_person], "role_zh": "", "offered": True}
     return {"kind": kind, "text": text, "href": f"/handover/{row.id}", "at": shown(row.at), **parts}
 
@@ -362,8 +370,15 @@ def _reminder(row: Any, actor: Actor, people: dict[str, str], units: dict[str, s
 def _missing(change: paper.Change, people: dict[str, str], units: dict[str, str]) -> dict[str, Any]:
     followers = "、".join(people.get(person, person) for person in change.to_persons)
     leaving, unit = people.get(change.from_person, change.from_person), units.get(change.unit_id, change.unit_id)
-    word = "尚待接班人签字" if change.offered else "尚未签字"
-    text = f"{unit} {Role(change.role).zh}交接({leaving}→{followers}){word}"
+    word = said("尚待接班人签字") if change.offered else said("尚未签字")
+    text = said(
+        "%(unit)s %(role)s交接(%(name)s→%(to)s)%(word)s",
+        unit=unit,
+        role=Role(change.role),
+        name=leaving,
+        to=followers,
+        word=word,
+    )
     parts = {"unit": unit, "from": leaving, "to": followers, "role_zh": Role(change.role).zh, "offered": change.offered}
     return {"kind": "missing", "text": text, "href": "/handover", "at": shown(change.at), **parts}
 

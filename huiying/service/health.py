@@ -10,6 +10,7 @@ import sqlalchemy as sa
 
 from huiying.domain.errors import HuiyingError
 from huiying.domain.kinds import ActionState, ClockState, DeliveryState, IncidentState
+from huiying.domain.sentences import Recorded, said
 from huiying.service.services import Services
 from huiying.store import tables as t
 from huiying.store.db import Tx
@@ -47,9 +48,11 @@ def _engine(beats: dict[str, Any], now: Any) -> Check:
     at, detail = max(engines, key=lambda beat: beat[0])
     age = abs((now - at).total_seconds())
     if age > ENGINE_FRESH.total_seconds():
-        return Check("engine", ok=False, detail=f"提醒引擎已 {int(age)} 秒没有心跳,提醒可能不会按时发出。")
+        return Check(
+            "engine", ok=False, detail=said("提醒引擎已 %(age)s 秒没有心跳,提醒可能不会按时发出。", age=int(age))
+        )
     if not detail.get("healthy", True):
-        return Check("engine", ok=False, detail=str(detail.get("fault") or "提醒引擎报告异常。"))
+        return Check("engine", ok=False, detail=Recorded(detail.get("fault") or "提醒引擎报告异常。"))
     return Check("engine", ok=True, detail=str(detail.get("note", "")))
 
 

@@ -19,6 +19,7 @@ from huiying.domain.errors import Conflict, InvalidInput, Refused
 from huiying.domain.expansion import Decision
 from huiying.domain.kinds import ActionState, DeliveryState
 from huiying.domain.sent_before import SENT_BEFORE, sent_already
+from huiying.domain.sentences import said, together
 from huiying.service.actor import Actor
 from huiying.service.backup import HELD
 from huiying.service.breaches import record_breaches
@@ -132,6 +133,18 @@ def _due(tx: Tx, until: datetime) -> int:
 
 
 def _sentence(actions: int, deliveries: int, left: int) -> str:
-    done = f"已确认:{actions} 项到点动作、{deliveries} 条通知按已发送处理,不再重发。" if actions or deliveries else ""
-    rest = f"其余 {left} 项将立即补发,逾时较久的合并为汇总提醒。" if left else "没有需要补发的提醒。"
-    return f"{done}{rest}通知发送已恢复。"
+    done = (
+        said(
+            "已确认:%(actions)s 项到点动作、%(deliveries)s 条通知按已发送处理,不再重发。",
+            actions=actions,
+            deliveries=deliveries,
+        )
+        if actions or deliveries
+        else ""
+    )
+    rest = (
+        said("其余 %(left)s 项将立即补发,逾时较久的合并为汇总提醒。", left=left)
+        if left
+        else said("没有需要补发的提醒。")
+    )
+    return together(done, rest, said("通知发送已恢复。"))

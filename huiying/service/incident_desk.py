@@ -13,13 +13,14 @@ from huiying.domain.clock import Clock
 from huiying.domain.errors import HuiyingError, NotFound
 from huiying.domain.kinds import ActionState, ClockState, DeliveryState, EventKind
 from huiying.domain.lanes import Happened, Tick
+from huiying.domain.sentences import said, value_told
 from huiying.domain.similarity import Candidate, Likeness, alike
 from huiying.service import queries
 from huiying.service.actor import Actor
 from huiying.service.changes import Moved, rehearse
 from huiying.service.scope import concerned, covers, parents, visible_units
 from huiying.service.services import Services
-from huiying.service.views import shown, zh
+from huiying.service.views import REQUEST_STATE_ZH, shown, zh
 from huiying.store import incidents as repo
 from huiying.store import tables as t
 from huiying.store.db import Tx
@@ -72,7 +73,6 @@ def listing(
     text: str = "",
     after: str = "",
     limit: int = 50,
-    say: Callable[[str], str] = str,
 ) -> dict[str, Any]:
     """Incidents, newest first, each with its most urgent open clock; ``severity`` may be "ungraded"."""
     page = queries.incident_list(services, actor, state, kind, text, unit, limit, after, severity)
@@ -81,7 +81,7 @@ def listing(
         names = people_names(tx)
     for incident in page["incidents"]:
         incident["clock"] = urgent.get(incident["no"])
-        incident["registered_by_name"] = who(incident["registered_by"], names, say)
+        incident["registered_by_name"] = who(incident["registered_by"], names)
     return page
 
 
@@ -121,10 +121,11 @@ def case(services: Services, actor: Actor, no: str, say: Callable[[str], str] = 
         parent = _parent_no(tx, row)
         asked = _decided_requests(tx, row)
         leads = covers(actor, parents(tx), row.unit_id)
+        seen = tx.value(sa.select(sa.func.max(t.history.c.id)).where(t.history.c.incident_id == row.id))
     return {
         "view": view,
         "now": told["now"],
-        "items": [{**item, "by_name": who(item["by"], names, say)} for item in told["items"]],
+        "items": [{**item, "by_name": value_told(who(item["by"], names), say)} for item in told["items"]],
         "ticks": ticks,
         "names": names,
         "units": units,
@@ -132,6 +133,7 @@ def case(services: Services, actor: Actor, no: str, say: Callable[[str], str] = 
         "merged_into_no": parent,
         "decided": asked,
         "leads": leads,
+        "seen": int(seen or 0),
     }
 
 
@@ -146,14 +148,14 @@ def all_units(tx: Tx) -> list[dict[str, str]]:
     return [{"id": row.id, "name": row.name or row.id} for row in rows]
 
 
-def who(author: str | None, names: dict[str, str], say: Callable[[str], str] = str) -> str:
-    """Who did something, as an officer would say it, in ``say``'s language."""
+def who(author: str | None, names: dict[str, str]) -> str:
+    """Who did something, as an officer would say it."""
     kind, _, name = (author or "").partition(":")
     if not name:
         return names.get(kind, kind)
     if kind == "person":
         return names.get(name, name)
-    return say("本机命令行(%(name)s)") % {"name": name} if kind == "local" else say("系统")
+    return said("本机命令行(%(name)s)", name=name) if kind == "local" else said("系统")
 
 
 def _merge_targets(tx: Tx, actor: Actor, row: Any) -> list[dict[str, str]]:
@@ -182,7 +184,7 @@ def _decided_requests(tx: Tx, row: Any) -> list[dict[str, Any]]:
         sa.select(table).where(table.c.incident_id == row.id, table.c.state != "pending").order_by(table.c.id.desc())
     )
     return [
-        {"id": r.id, "command": r.command, "state": r.state, "requested_by": r.requested_by, "decided_by": r.decided_by,
+        {"id": r.id, "command": r.command, "state": r.state, "state_zh": REQUEST_STATE_ZH.get(r.state, r.state), "requested_by": r.requested_by, "decided_by": r.decided_by,
          "decided_at": shown(r.decided_at), "note": r.decision_note, "reasons": r.reasons}
         for r in rows
     ]  # fmt: skip
@@ -229,9 +231,7 @@ def _tick_text(row: Any, happened: Happened, say: Callable[[str], str]) -> str:
 # -- what waits for a second person ------------------------------------------------------------------------------------
 
 
-def waiting_requests(
-    services: Services, actor: Actor, *, after: int = 0, limit: int = 10, say: Callable[[str], str] = str
-) -> dict[str, Any]:
+def waiting_requests(services: Services, actor: Actor, *, after: int = 0, limit: int = 10) -> dict[str, Any]:
     """Pending requests with what each would do now, oldest first; ``after`` is the last id of the page before."""
     found = queries.requests_pending(services, actor)["requests"]
     rest = [request for request in found if request["id"] > after]
@@ -241,11 +241,7 @@ def waiting_requests(
         titles = _titles(tx, [request["incident"] for request in page])
     return {
         "requests": [
-            {
-                **request,
-                "title": titles.get(request["incident"], ""),
-                **with_effect(services, actor, request, names, say),
-            }
+            {**request, "title": titles.get(request["incident"], ""), **with_effect(services, actor, request, names)}
             for request in page
         ],
         "total": len(found),
@@ -258,19 +254,13 @@ def _titles(tx: Tx, numbers: list[str]) -> dict[str, str]:
     return {row.no: row.title for row in rows}
 
 
-def with_effect(
-    services: Services,
-    actor: Actor,
-    request: dict[str, Any],
-    names: dict[str, str],
-    say: Callable[[str], str] = str,
-) -> dict[str, Any]:
+def with_effect(services: Services, actor: Actor, request: dict[str, Any], names: dict[str, str]) -> dict[str, Any]:
     """Who asks, what the clocks would become, and whether this actor may decide."""
     moved, obstacle = _effect(services, request["id"])
     mine = request["requested_by"] == actor.id
     approves = Permission.APPROVE in actor.permissions and actor.is_person
     return {
-        "requested_by_name": who(request["requested_by"], names, say),
+        "requested_by_name": who(request["requested_by"], names),
         "moved": _once([_moved_view(one) for one in moved]),
         "obstacle": obstacle,
         "mine": mine,
@@ -313,5 +303,5 @@ def incident_of_request(services: Services, actor: Actor, request_id: int) -> st
     with services.store.reading() as tx:
         row, seen = tx.one(statement), visible_units(tx, actor)
     if row is None or (seen is not None and row.unit_id not in seen):
-        raise NotFound(f"没有编号为 {request_id} 的待复核申请。")
+        raise NotFound(said("没有编号为 %(request_id)s 的待复核申请。", request_id=request_id))
     return str(row.no)

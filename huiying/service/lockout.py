@@ -7,12 +7,14 @@ kept as a hash: what somebody types there by mistake may be a password.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 import sqlalchemy as sa
 
 from huiying.domain.errors import NotAuthenticated
+from huiying.domain.sentences import Sentence, said
 from huiying.store.db import Tx
 from huiying.store.tables import login_failure
 from huiying.store.types import to_micros
@@ -22,9 +24,6 @@ NAME_FAILURES = 5
 #: A whole office may stand behind one address; a machine that tries names is stopped all the same.
 CLIENT_FAILURES = 30
 WINDOW = timedelta(minutes=15)
-CROWD = "此网络地址登录失败次数过多,请在 %(minutes)d 分钟后再试。"
-DESK_LOCKED = "连续输错 5 次,本席位暂不能解锁。请在 %(minutes)d 分钟后再试,或退出后重新登录。"
-NAME_LOCKED = "连续输错 5 次,此用户编号已锁定。请在 %(minutes)d 分钟后再试,或请管理员解锁。"
 _FORGOTTEN_AFTER = timedelta(days=1)
 
 
@@ -81,6 +80,18 @@ def _forget_old(tx: Tx) -> None:
     tx.run(login_failure.delete().where(c.last_at < tx.now - _FORGOTTEN_AFTER, over))
 
 
+def _crowded(minutes: int) -> Sentence:
+    return said("此网络地址登录失败次数过多,请在 %(minutes)s 分钟后再试。", minutes=minutes)
+
+
+def _name_locked(minutes: int) -> Sentence:
+    return said("连续输错 5 次,此用户编号已锁定。请在 %(minutes)s 分钟后再试,或请管理员解锁。", minutes=minutes)
+
+
+def _desk_locked(minutes: int) -> Sentence:
+    return said("连续输错 5 次,本席位暂不能解锁。请在 %(minutes)s 分钟后再试,或退出后重新登录。", minutes=minutes)
+
+
 @dataclass(frozen=True, slots=True)
 class Door:
     """Where somebody knocks: the typed name, the person it names (empty: nobody), the network address."""
@@ -88,48 +99,35 @@ class Door:
     name: str
     person_id: str
     client: str
-    locked: str = NAME_LOCKED
+    locked: Callable[[int], Sentence] = _name_locked
 
 
-@dataclass(frozen=True, slots=True)
-class Shut:
-    """A door that is closed for some minutes, with its sentence in a form that can be translated."""
-
-    sentence: str
-    minutes: int
-
-    def refusal(self) -> NotAuthenticated:
-        """What the person is told."""
-        text = self.sentence % {"minutes": self.minutes}
-        return NotAuthenticated(text, locked=True, sentence=self.sentence, minutes=self.minutes)
+def crowd(tx: Tx, client: str) -> NotAuthenticated | None:
+    """The refusal where an address may not even try."""
+    return _shut(tx, client_key(client), _crowded)
 
 
-def crowd(tx: Tx, client: str) -> Shut | None:
-    """Whether an address may not even try."""
-    return _shut(tx, client_key(client), CROWD)
-
-
-def shut(tx: Tx, name: str, sentence: str = NAME_LOCKED) -> Shut | None:
-    """Whether a name is refused whatever is typed with it."""
+def shut(tx: Tx, name: str, sentence: Callable[[int], Sentence] = _name_locked) -> NotAuthenticated | None:
+    """The refusal where a name is refused whatever is typed with it."""
     return _shut(tx, name_key(name), sentence)
 
 
 def desk_door(session_id: str, person_id: str, client: str) -> Door:
     """Unlocking has a door of its own: wrong sign-ins from elsewhere must not keep the person on duty out."""
-    return Door(f"session {session_id}", person_id, client, DESK_LOCKED)
+    return Door(f"session {session_id}", person_id, client, _desk_locked)
 
 
-def _shut(tx: Tx, key: str, sentence: str) -> Shut | None:
+def _shut(tx: Tx, key: str, sentence: Callable[[int], Sentence]) -> NotAuthenticated | None:
     until = locked_until(tx, key)
-    return Shut(sentence, max(1, -(-(until - tx.now) // timedelta(minutes=1)))) if until is not None else None
+    if until is None:
+        return None
+    return NotAuthenticated(sentence(max(1, -(-(until - tx.now) // timedelta(minutes=1)))), locked=True)
 
 
-def fail(tx: Tx, door: Door, what: str) -> Shut | None:
-    """Count and audit a failure; gives the lock that stands or has just fallen."""
+def fail(tx: Tx, door: Door, what: str) -> NotAuthenticated | None:
+    """Count and audit a failure; gives the refusal by the lock that stands or has just fallen."""
     subject = f"person:{door.person_id}" if door.person_id else f"client:{door.client}"[:120]
-    many = note_failure(tx, client_key(door.client), CLIENT_FAILURES)
-    if many.locks:
-        tx.audit("session.client_locked", f"client:{door.client}"[:120], {"failures": many.failures})
+    count_client(tx, door.client)
     standing = shut(tx, door.name, door.locked)
     if standing is not None:
         tx.audit("session.refused", subject, {"what": what, "client": door.client[:64], "locked": True})
@@ -137,5 +135,23 @@ def fail(tx: Tx, door: Door, what: str) -> Shut | None:
     failure = note_failure(tx, name_key(door.name), NAME_FAILURES)
     tx.audit("session.refused", subject, {"what": what, "client": door.client[:64], "failures": failure.failures})
     if failure.locks:
-        tx.audit("session.name_locked", subject, {"minutes": int(WINDOW.total_seconds() // 60)})
+        _note_locked(tx, subject)
     return shut(tx, door.name, door.locked)
+
+
+def count_client(tx: Tx, client: str) -> None:
+    """Count a failure at the network address, whichever door it was at."""
+    many = note_failure(tx, client_key(client), CLIENT_FAILURES)
+    if many.locks:
+        tx.audit("session.client_locked", f"client:{client}"[:120], {"failures": many.failures})
+
+
+def close(tx: Tx, door: Door) -> NotAuthenticated | None:
+    """Close a door of which the allowance was used up elsewhere."""
+    note_failure(tx, name_key(door.name), 1)
+    _note_locked(tx, f"person:{door.person_id}")
+    return shut(tx, door.name, door.locked)
+
+
+def _note_locked(tx: Tx, subject: str) -> None:
+    tx.audit("session.name_locked", subject, {"minutes": int(WINDOW.total_seconds() // 60)})

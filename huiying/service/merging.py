@@ -15,6 +15,7 @@ from huiying.domain.kinds import (
     EventKind,
 )
 from huiying.domain.plan import summary_action
+from huiying.domain.sentences import said
 from huiying.service.actor import Actor
 from huiying.service.changes import DESK, Change, command, execute, locked
 from huiying.service.clockwork import Snapshot, snapshot
@@ -38,12 +39,12 @@ def _merge(change: Change, payload: dict[str, Any]) -> None:
     tx, into = change.tx, payload["into"]
     primary = repo.find_incident(tx, into, for_update=True)
     if primary is None:
-        raise NotFound(f"没有编号为 {into} 的事项。")
+        raise NotFound(said("没有编号为 %(no)s 的事项。", no=into))
     if primary.id == change.row.id:
         raise Refused("不能把事项并入它自己,未作任何改动。")
     target = snapshot(tx, primary)
     if target.facts.merged_at is not None or target.facts.ending is not None:
-        raise Refused(f"事项 {into} 已并案或已结束,不能作为主件。未作任何改动。")
+        raise Refused(said("事项 %(no)s 已并案或已结束,不能作为主件。未作任何改动。", no=into))
     if tx.one(sa.select(t.incident.c.id).where(t.incident.c.merged_into == change.row.id)) is not None:
         raise Refused("该事项本身已有并入件,请先拆分或直接并入主件。未作任何改动。")
     change.also.append(target)
@@ -101,7 +102,7 @@ def unmerge(services: Services, actor: Actor, no: str, reason: str) -> dict[str,
 def _unmerge(change: Change, payload: dict[str, Any]) -> None:
     tx = change.tx
     if change.row.merged_into is None:
-        raise Refused(f"事项 {change.row.no} 没有并入其他事项,未作任何改动。")
+        raise Refused(said("事项 %(no)s 没有并入其他事项,未作任何改动。", no=change.row.no))
     primary = tx.one(sa.select(t.incident).where(t.incident.c.id == change.row.merged_into).with_for_update())
     assert primary is not None
     target = snapshot(tx, primary)

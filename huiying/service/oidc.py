@@ -22,7 +22,8 @@ from config.sealed import CannotOpen
 from config.secrets import UnresolvedSecret, resolve
 from config.settings import secure_address
 from huiying.domain.errors import NotAuthenticated, NotFound, Refused, Unavailable
-from huiying.service import lockout, sessions
+from huiying.domain.sentences import said, sentence_in, term
+from huiying.service import device_marks, lockout, sessions
 from huiying.service.services import Services
 from huiying.service.session_rows import Session
 from huiying.store import tables as t
@@ -71,18 +72,18 @@ def depart(services: Services, redirect_uri: str, wanted: str) -> Departure:
 
 
 def come_back(
-    services: Services, redirect_uri: str, ticket: str, state: str, code: str, client: str, agent: str
+    services: Services, redirect_uri: str, ticket: str, state: str, code: str, client: str, agent: str, mark: str = ""
 ) -> tuple[str, Session, str]:
     """End: exchange the code, check the identity, open a session; gives its secret, itself and where to go."""
     kept = _open_ticket(services, ticket, state)
     provider = _provider(services)
     claims = _claims(services, provider, redirect_uri, code, kept)
     subject = str(claims.get(services.settings.oidc_claim) or "")
-    secret, session = sign_in_as(services, subject, client, agent)
+    secret, session = sign_in_as(services, subject, client, agent, mark)
     return secret, session, str(kept["wanted"])
 
 
-def sign_in_as(services: Services, subject: str, client: str, agent: str) -> tuple[str, Session]:
+def sign_in_as(services: Services, subject: str, client: str, agent: str, mark: str = "") -> tuple[str, Session]:
     """Open a session for the person whose account names this subject."""
     statement = (
         sa.select(t.person.c.id)
@@ -94,11 +95,12 @@ def sign_in_as(services: Services, subject: str, client: str, agent: str) -> tup
         person_id = tx.value(statement) if subject and shut is None else None
         if person_id is not None:
             tx.actor = f"person:{person_id}"
-            return sessions.start(services, tx, person_id, client, agent, by="oidc")
+            browser = device_marks.browser_of(tx, mark)
+            return sessions.start(services, tx, person_id, client, agent, by="oidc", browser=browser)
         if shut is None:
             lockout.note_failure(tx, lockout.client_key(client), lockout.CLIENT_FAILURES)
             tx.audit("session.refused", f"client:{client}"[:120], {"what": "oidc", "client": client[:64]})
-    raise shut.refusal() if shut is not None else NotAuthenticated(UNKNOWN, locked=False)
+    raise shut or NotAuthenticated(UNKNOWN, locked=False)
 
 
 # -- the provider ------------------------------------------------------------------------------------------------------
@@ -140,7 +142,7 @@ def _client(services: Services, redirect_uri: str) -> Any:
     try:
         secret = resolve(settings.oidc_client_secret, services.sealer.open).reveal()
     except (UnresolvedSecret, CannotOpen) as error:
-        raise Refused(f"统一身份登录的客户端密钥无法读取:{error}") from None
+        raise Refused(said("统一身份登录的客户端密钥无法读取:%(error)s", error=term(sentence_in(error)))) from None
     return OAuth2Session(
         settings.oidc_client_id,
         secret,

@@ -19,7 +19,8 @@ from huiying.domain.plan import SHANGHAI
 from huiying.domain.rules import CONTENT_RULES, MEASURES, ClockRule, RulePack
 from huiying.domain.rules_codec import clock_to_dict, pack_to_dict
 from huiying.domain.rules_diff import diff_packs
-from huiying.domain.rules_words import BASES_ZH, LEVELS_ZH, MILESTONES_ZH, Say, anchor_words, limit_words, value_words
+from huiying.domain.rules_words import BASES_ZH, LEVELS_ZH, MILESTONES_ZH, anchor_words, limit_words, value_words
+from huiying.domain.sentences import said
 from huiying.service.actor import Actor
 from huiying.service.obligations import compute
 from huiying.service.rulebook import current_packs, current_policies, keep_own_pack, own_packs, pack_of, use_pack
@@ -37,11 +38,8 @@ def list_packs(services: Services) -> list[dict[str, Any]]:
         return [_summary(pack, today, own, confirmed) for pack in current_packs(tx)]
 
 
-def show_pack(services: Services, pack_id: str, version: str = "", say: Say = str) -> dict[str, Any]:
-    """A pack in full, in its present version or an older one, with all versions there have been.
-
-    ``say`` puts our words for values into the reader's language, here and in what follows.
-    """
+def show_pack(services: Services, pack_id: str, version: str = "") -> dict[str, Any]:
+    """A pack in full, in its present version or an older one, with all versions there have been."""
     with services.store.reading() as tx:
         versions = _versions(tx, pack_id)
         pack = pack_of(tx, pack_id, _wanted(versions, pack_id, version))
@@ -51,7 +49,7 @@ def show_pack(services: Services, pack_id: str, version: str = "", say: Say = st
     return {
         **view,
         "versions": versions,
-        "rules": [_rule_view(rule, say) for rule in pack.clocks],
+        "rules": [_rule_view(rule) for rule in pack.clocks],
         "duties": [
             {"id": o.id, "clause": o.clause, "kind_zh": value_words("kind", o.kind, duty=True), "quote": o.quote}
             for o in pack.obligations
@@ -60,7 +58,7 @@ def show_pack(services: Services, pack_id: str, version: str = "", say: Say = st
     }
 
 
-def compare(services: Services, pack_id: str, before: str, after: str, say: Say = str) -> dict[str, Any]:
+def compare(services: Services, pack_id: str, before: str, after: str) -> dict[str, Any]:
     """Two versions of a pack side by side."""
     with services.store.reading() as tx:
         versions = _versions(tx, pack_id)
@@ -71,13 +69,13 @@ def compare(services: Services, pack_id: str, before: str, after: str, say: Say 
         "versions": versions,
         "before": old.version,
         "after": new.version,
-        "differences": differences(old, new, say),
+        "differences": differences(old, new),
     }
 
 
-def differences(old: RulePack, new: RulePack, say: Say = str) -> list[dict[str, Any]]:
+def differences(old: RulePack, new: RulePack) -> list[dict[str, Any]]:
     """The pure comparison as the faces show it."""
-    return [asdict(difference) for difference in diff_packs(pack_to_dict(old), pack_to_dict(new), say)]
+    return [asdict(difference) for difference in diff_packs(pack_to_dict(old), pack_to_dict(new))]
 
 
 # -- confirming --------------------------------------------------------------------------------------------------------
@@ -91,9 +89,11 @@ def confirm_pack(services: Services, actor: Actor, pack_id: str) -> dict[str, An
         today = _today(tx)
         pack = pack_of(tx, pack_id, _wanted(_versions(tx, pack_id), pack_id, ""))
         if not pack.awaits_confirmation(today):
-            raise Refused(f"「{pack.title}」不是逾期沿用的年度文件,无需确认,未作改动。")
+            raise Refused(said("「%(title)s」不是逾期沿用的年度文件,无需确认,未作改动。", title=pack.title))
         if (pack_id, today.year) in _confirmed(tx):
-            raise Refused(f"「{pack.title}」{today.year} 年沿用已经确认过,未重复登记。")
+            raise Refused(
+                said("「%(title)s」%(year)s 年沿用已经确认过,未重复登记。", title=pack.title, year=today.year)
+            )
         row = {"pack_id": pack_id, "year": today.year, "confirmed_by": actor.id, "confirmed_at": tx.now}
         tx.run(t.pack_confirmation.insert().values(**row))
         tx.audit("pack.confirmed", f"pack:{pack_id}", {"year": today.year, "version": pack.version})
@@ -103,7 +103,7 @@ def confirm_pack(services: Services, actor: Actor, pack_id: str) -> dict[str, An
 # -- an office's own ---------------------------------------------------------------------------------------------------
 
 
-def check_pack(services: Services, data: bytes, name: str, say: Say = str) -> dict[str, Any]:
+def check_pack(services: Services, data: bytes, name: str) -> dict[str, Any]:
     """Look at a pack that is not taken in yet: its faults, or what it would change."""
     pack, findings = parse_pack(name, data)
     if pack is None:
@@ -120,7 +120,7 @@ def check_pack(services: Services, data: bytes, name: str, say: Say = str) -> di
         "pack": view,
         "new": old is None,
         "same": old is not None and old.version == pack.version,
-        "differences": differences(old, pack, say) if old else [],
+        "differences": differences(old, pack) if old else [],
         "warnings": warnings,
     }
 
@@ -131,7 +131,8 @@ def import_pack(services: Services, actor: Actor, data: bytes, name: str) -> dic
     pack, findings = parse_pack(name, data)
     if pack is None:
         raise BadRulePack(
-            f"规则包未被采用,共 {len(findings)} 处问题,原有规则不变。", findings=[str(finding) for finding in findings]
+            said("规则包未被采用,共 %(count)s 处问题,原有规则不变。", count=len(findings)),
+            findings=[finding.sentence for finding in findings],
         )
     with services.store.transaction(actor.id) as tx:
         require_house(tx, actor)
@@ -151,7 +152,7 @@ def reset_pack(services: Services, actor: Actor, pack_id: str) -> dict[str, Any]
     with services.store.transaction(actor.id) as tx:
         require_house(tx, actor)
         if pack_id not in own_packs(tx):
-            raise Refused(f"「{pack_id[:80]}」不是在线采用的规则包,未作改动。")
+            raise Refused(said("「%(pack_id)s」不是在线采用的规则包,未作改动。", pack_id=pack_id[:80]))
         if pack_id in shipped:
             use_pack(tx, shipped[pack_id])
         else:
@@ -186,7 +187,9 @@ def _wanted(versions: list[dict[str, Any]], pack_id: str, version: str) -> str:
     if version and len(fitting) == 1:
         return str(fitting[0])
     if version or not versions:
-        raise NotFound(f"没有名为「{pack_id[:80]}」的规则包,或没有这个版本。可在规则包列表中查看。")
+        raise NotFound(
+            said("没有名为「%(pack_id)s」的规则包,或没有这个版本。可在规则包列表中查看。", pack_id=pack_id[:80])
+        )
     return str(next((row for row in versions if row["current"]), versions[0])["version"])
 
 
@@ -220,7 +223,7 @@ def _summary(pack: RulePack, today: date, own: dict[str, str], confirmed: set[tu
     }
 
 
-def _rule_view(rule: ClockRule, say: Say) -> dict[str, Any]:
+def _rule_view(rule: ClockRule) -> dict[str, Any]:
     written = clock_to_dict(rule)
     return {
         "rule": rule.rule_id,
@@ -231,12 +234,12 @@ def _rule_view(rule: ClockRule, say: Say) -> dict[str, Any]:
         "quote": rule.quote,
         "responsible": rule.responsible,
         "responsible_stated": rule.responsible_stated,
-        "limit": limit_words(written["limit"], say) if written["limit"] else "",
+        "limit": limit_words(written["limit"]) if written["limit"] else "",
         "limit_from": value_words("limit_from", rule.limit_from),
         "anchor": anchor_words(rule.anchor.field) if rule.anchor else "",
         "anchor_stated": rule.anchor.stated if rule.anchor else False,
         "anchor_basis": rule.anchor.basis if rule.anchor else "",
-        "applies": _applies(written["applies_to"], say),
+        "applies": _applies(written["applies_to"]),
         "applies_basis": rule.applies_to.basis,
         "satisfied_by": [MILESTONES_ZH.get(name, name) for name in rule.satisfied_by],
         "satisfied_basis": rule.satisfied_basis,
@@ -247,13 +250,12 @@ def _rule_view(rule: ClockRule, say: Say) -> dict[str, Any]:
     }
 
 
-def _applies(written: dict[str, Any], say: Say) -> dict[str, list[str]]:
+def _applies(written: dict[str, Any]) -> dict[str, list[str]]:
     """Whom a rule speaks of, and whom it leaves out, in words."""
 
     def words(way: str) -> list[str]:
         selector = written[way] or {}
-        names = ("kind", "severity", "source")
-        found = (value_words(f"applies_to.{way}.{name}", selector.get(name), say=say) for name in names)
+        found = (value_words(f"applies_to.{way}.{name}", selector.get(name)) for name in ("kind", "severity", "source"))
         return [text for text in found if text]
 
     return {"include": words("include"), "exclude": words("exclude")}

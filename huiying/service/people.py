@@ -19,8 +19,9 @@ from huiying.domain.errors import Conflict, InvalidInput, NotFound, Refused
 from huiying.domain.kinds import Role
 from huiying.domain.masking import mask_email, mask_phone
 from huiying.domain.roster import UNASSIGNED, unit_chain
+from huiying.domain.sentences import said, term
 from huiying.domain.text import identifier, line
-from huiying.service import session_rows
+from huiying.service import device_marks, session_rows
 from huiying.service.actor import Actor
 from huiying.service.scope import parents, require_unit, visible_units
 from huiying.service.services import Services
@@ -60,10 +61,10 @@ def add_unit(
     actor.require(Permission.PEOPLE)
     values = {"id": identifier("id", unit_id), **_unit_values(name, region_code, kind, pack_id)}
     with services.store.transaction(actor.id) as tx:
-        if parent_id or actor.units:
+        if parent_id or not actor.is_everywhere:
             require_unit(tx, actor, parent_id)
         row = {**values, "parent_id": parent_id or None, "active": True}
-        insert_once(tx, t.unit, row, f"编号「{unit_id}」已有单位使用,未新建。")
+        insert_once(tx, t.unit, row, said("编号「%(unit_id)s」已有单位使用,未新建。", unit_id=unit_id))
         tx.audit("unit.added", f"unit:{unit_id}", {"name": values["name"], "parent": parent_id or None})
         return _unit_view(row)
 
@@ -109,7 +110,13 @@ def _refuse_unit_in_use(tx: Tx, unit_id: str) -> None:
         sa.select(sa.func.count()).select_from(t.unit).where(t.unit.c.parent_id == unit_id, t.unit.c.active)
     )
     if people or children:
-        raise Refused(f"该单位还有 {people} 名在用人员、{children} 个在用下级单位,未停用。请先调整后再停用。")
+        raise Refused(
+            said(
+                "该单位还有 %(people)s 名在用人员、%(children)s 个在用下级单位,未停用。请先调整后再停用。",
+                people=people,
+                children=children,
+            )
+        )
 
 
 def list_units(services: Services, actor: Actor) -> list[dict[str, Any]]:
@@ -162,7 +169,7 @@ def insert_person(
     """Write a new person within the caller's transaction; gives the row."""
     actor.require(Permission.PEOPLE)
     if identifier("id", person_id) in _RESERVED:
-        raise InvalidInput("id", f"「{person_id}」是系统保留的编号,请另取一个。")
+        raise InvalidInput("id", said("「%(person_id)s」是系统保留的编号,请另取一个。", person_id=person_id))
     require_unit(tx, actor, unit_id)
     row = {
         "id": person_id,
@@ -174,7 +181,7 @@ def insert_person(
         "active": True,
         "created_at": tx.now,
     }
-    insert_once(tx, t.person, row, f"编号「{person_id}」已有人员使用,未新建。")
+    insert_once(tx, t.person, row, said("编号「%(person_id)s」已有人员使用,未新建。", person_id=person_id))
     reached = [key for key in ("mobile", "email") if row[f"{key}_sealed"]] + sorted(im)
     tx.audit("person.added", f"person:{person_id}", {"unit": unit_id, "reached_by": reached})
     return row
@@ -220,6 +227,7 @@ def _end_access(tx: Tx, person_id: str) -> None:
     token, shift = t.token.c, t.shift.c
     tx.run(t.token.update().where(token.person_id == person_id, token.revoked_at.is_(None)).values(revoked_at=tx.now))
     session_rows.end_all(tx, person_id, tx.actor)
+    device_marks.forget_all(tx, person_id)
     ahead = sa.and_(shift.person_id == person_id, shift.ends_at > tx.now, shift.cancelled_at.is_(None))
     tx.run(t.shift.update().where(ahead).values(cancelled_at=tx.now))
 
@@ -258,7 +266,7 @@ def show_person(services: Services, actor: Actor, person_id: str, *, reveal: boo
 def _find(tx: Tx, actor: Actor, person_id: str) -> Any:
     row = tx.one(sa.select(t.person).where(t.person.c.id == person_id))
     if row is None:
-        raise NotFound(f"没有编号为「{person_id}」的人员。")
+        raise NotFound(said("没有编号为「%(person_id)s」的人员。", person_id=person_id))
     require_unit(tx, actor, row.unit_id)
     return row
 
@@ -268,7 +276,7 @@ def _seal(services: Services, field: str, value: str, pattern: re.Pattern[str], 
     if not clear:
         return ""
     if not pattern.fullmatch(clear):
-        raise InvalidInput(field, f"{what}格式不正确,请核对。")
+        raise InvalidInput(field, said("%(what)s格式不正确,请核对。", what=term(what)))
     return services.sealer.seal(clear)
 
 
@@ -277,7 +285,7 @@ def _seal_im(services: Services, tx: Tx, im: Mapping[str, str]) -> dict[str, str
     sealed = {}
     for channel_id, user_id in im.items():
         if channel_id not in known:
-            raise InvalidInput("im", f"没有编号为「{channel_id}」的渠道。")
+            raise InvalidInput("im", said("没有编号为「%(channel_id)s」的渠道。", channel_id=channel_id))
         sealed[channel_id] = services.sealer.seal(line("im", user_id, 200, "渠道用户号", required=True))
     return sealed
 

@@ -5,7 +5,6 @@ A new policy holds for clocks that start from now on; running ones keep theirs u
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import sqlalchemy as sa
@@ -13,34 +12,39 @@ import sqlalchemy as sa
 from config.document import Finding
 from config.policy_loader import POLICIES_DIRECTORY, lint_together, load_policies, parse_policy
 from huiying.domain.access import Permission
+from huiying.domain.duration import words_for, words_left
 from huiying.domain.errors import BadRulePack, NotFound, Refused
-from huiying.domain.policy import Policy, Step, policy_to_dict
+from huiying.domain.policy import INTERNAL, OTHER, TASK, WORKDAYS, Policy, Step, policy_to_dict
+from huiying.domain.sentences import listed, said, term
 from huiying.service.actor import Actor
 from huiying.service.rulebook import current_packs, current_policies
 from huiying.service.services import Services
 from huiying.store import tables as t
 from huiying.store.db import Tx
 
-Say = Callable[[str], str]
-
 #: Setting: the office's own policies by id; they are put back whenever shipped files are taken in.
 OWN = "own_policies"
+#: What a policy can apply to besides the rules of packs.
+BESIDES_ZH = {INTERNAL: "内部时钟", TASK: "部门任务", WORKDAYS: "工作日任务", OTHER: "其他文件明定的时限"}
 
 
 def list_policies(services: Services) -> list[dict[str, Any]]:
     """Every policy in its present version."""
     with services.store.reading() as tx:
-        own = own_policies(tx)
-        return [_summary(policy, own) for policy in current_policies(tx)]
+        own, names = own_policies(tx), _rule_names(tx)
+        return [_summary(policy, own, names) for policy in current_policies(tx)]
 
 
-def show_policy(services: Services, policy_id: str, say: Say = str) -> dict[str, Any]:
-    """One policy with its steps in words; ``say`` puts them into the reader's language."""
+def show_policy(services: Services, policy_id: str) -> dict[str, Any]:
+    """One policy with its steps in words."""
     with services.store.reading() as tx:
         policy = _find(tx, policy_id)
-        return {**_summary(policy, own_policies(tx)), "steps": [_step_view(step, say) for step in policy.steps]} | {
+        return {
+            **_summary(policy, own_policies(tx), _rule_names(tx)),
+            "steps": [_step_view(step) for step in policy.steps],
+        } | {
             "basis": policy.basis,
-            "after_breach": _after_breach(policy, say),
+            "after_breach": _after_breach(policy),
             "content": policy_to_dict(policy),
         }
 
@@ -49,25 +53,31 @@ def _find(tx: Tx, policy_id: str) -> Policy:
     for policy in current_policies(tx):
         if policy.id == policy_id:
             return policy
-    raise NotFound(f"没有名为「{policy_id[:80]}」的升级提醒方案。")
+    raise NotFound(said("没有名为「%(policy_id)s」的升级提醒方案。", policy_id=policy_id[:80]))
 
 
-def _summary(policy: Policy, own: dict[str, str]) -> dict[str, Any]:
+def _rule_names(tx: Tx) -> dict[str, str]:
+    """The Chinese name of everything that a policy can apply to, by its word."""
+    return {rule.rule_id: rule.name for pack in current_packs(tx) for rule in pack.clocks} | BESIDES_ZH
+
+
+def _summary(policy: Policy, own: dict[str, str], names: dict[str, str]) -> dict[str, Any]:
     return {
         "id": policy.id,
         "name": policy.name,
         "applies": list(policy.applies),
+        "applies_zh": [names.get(word, word) for word in policy.applies],
         "hash": policy.hash,
         "own": policy.id in own,
     }
 
 
-def _step_view(step: Step, say: Say) -> dict[str, Any]:
+def _step_view(step: Step) -> dict[str, Any]:
     return {
         "id": step.id,
-        "when": _moment(step, say),
+        "when": _moment(step),
         "to": [role.value for role in step.to],
-        "to_zh": say("、").join(say(role.zh) for role in step.to),
+        "to_zh": listed(step.to),
         "audience": [audience.value for audience in step.audience],
         "band_zh": step.band.zh,
         "only_unacknowledged": step.when == "unacknowledged",
@@ -75,38 +85,27 @@ def _step_view(step: Step, say: Say) -> dict[str, Any]:
     }
 
 
-def _moment(step: Step, say: Say) -> str:
+def _moment(step: Step) -> str:
     """When a step falls due, in words."""
     value = step.value
     if step.trigger == "start" or value is None:
-        return say("登记时")
+        return said("登记时")
     if step.trigger == "share":
-        return say("时限过去 %(share)s") % {"share": f"{float(value):.0%}"} if isinstance(value, int | float) else ""
+        return said("时限过去 %(share)s", share=f"{float(value):.0%}") if isinstance(value, int | float) else ""
     if isinstance(value, int | float):
         return ""
-    span = {"span": _span(int(value.total_seconds()), say)}
     if step.trigger == "left":
-        return say("剩余 %(span)s") % span
+        return words_left(int(value.total_seconds()))
+    span = words_for(int(value.total_seconds()))
     if step.trigger == "after":
-        return say("起算后 %(span)s") % span
-    return say("超时后 %(span)s") % span if value else say("超时时")
+        return said("起算后 %(span)s", span=span)
+    return said("超时后 %(span)s", span=span) if value else said("超时时")
 
 
-def _span(seconds: int, say: Say) -> str:
-    """A length of time as policies name it: 4 小时, 1 小时 30 分钟, 10 分钟."""
-    hours, minutes = seconds // 3600, seconds % 3600 // 60
-    words = [say("%(n)s 小时") % {"n": hours}] if hours else []
-    return " ".join([*words, say("%(n)s 分钟") % {"n": minutes}] if minutes or not hours else words)
-
-
-def _after_breach(policy: Policy, say: Say) -> str:
-    parts = []
-    if policy.after_breach_hourly:
-        parts.append(say("每小时一次,共 %(n)s 次") % {"n": policy.after_breach_hourly})
-    if policy.after_breach_daily_at:
-        times = say("、").join(f"{at:%H:%M}" for at in policy.after_breach_daily_at)
-        parts.append(say("此后每日 %(times)s") % {"times": times})
-    return say(";").join(parts)
+def _after_breach(policy: Policy) -> str:
+    daily = listed(f"{at:%H:%M}" for at in policy.after_breach_daily_at)
+    hourly = said("每小时一次,共 %(count)s 次", count=policy.after_breach_hourly) if policy.after_breach_hourly else ""
+    return listed([part for part in (hourly, said("此后每日 %(times)s", times=daily) if daily else "") if part], ";")
 
 
 def import_policy(services: Services, actor: Actor, data: bytes, name: str) -> dict[str, Any]:
@@ -114,22 +113,26 @@ def import_policy(services: Services, actor: Actor, data: bytes, name: str) -> d
     actor.require(Permission.RULES)
     policy, findings = parse_policy(name, data)
     if policy is None:
-        raise BadRulePack(_refused(findings), findings=[str(finding) for finding in findings])
+        raise BadRulePack(_refused(findings), findings=[finding.sentence for finding in findings])
     with services.store.transaction(actor.id) as tx:
         others = [other for other in current_policies(tx) if other.id != policy.id]
         _refuse_clash(policy, others)
         warnings = lint_together([*others, policy], current_packs(tx))
         unserved = [sentence for sentence in warnings if "没有适用" in sentence]
         if unserved:
-            raise Refused(f"采用后将有时钟没有提醒方案,未采用:{unserved[0]}")
+            raise Refused(said("采用后将有时钟没有提醒方案,未采用:%(finding)s", finding=term(unserved[0])))
         _make_current(tx, policy)
         _keep_own(tx, {**own_policies(tx), policy.id: policy.hash})
         tx.audit("policy.imported", f"policy:{policy.id}", {"id": policy.id, "hash": policy.hash})
-    return {**_summary(policy, {policy.id: policy.hash}), "warnings": warnings}
+        return {**_summary(policy, {policy.id: policy.hash}, _rule_names(tx)), "warnings": warnings}
 
 
 def _refused(findings: tuple[Finding, ...]) -> str:
-    return f"督办方案未被采用,共 {len(findings)} 处问题:{findings[0] if findings else ''}"
+    return said(
+        "督办方案未被采用,共 %(count)s 处问题:%(finding)s",
+        count=len(findings),
+        finding=findings[0].sentence if findings else "",
+    )
 
 
 def _refuse_clash(policy: Policy, others: list[Policy]) -> None:
@@ -137,7 +140,11 @@ def _refuse_clash(policy: Policy, others: list[Policy]) -> None:
         shared = sorted(set(policy.applies) & set(other.applies))
         if shared:
             raise Refused(
-                f"同一规则只能有一个方案:{'、'.join(shared)} 已由 {other.id} 负责,未采用。如要替换,请沿用编号 {other.id}。"
+                said(
+                    "同一规则只能有一个方案:%(rules)s 已由 %(other)s 负责,未采用。如要替换,请沿用编号 %(other)s。",
+                    rules=listed(shared),
+                    other=other.id,
+                )
             )
 
 
@@ -148,7 +155,7 @@ def reset_policy(services: Services, actor: Actor, policy_id: str) -> dict[str, 
     with services.store.transaction(actor.id) as tx:
         own = own_policies(tx)
         if policy_id not in own:
-            raise Refused(f"「{policy_id[:80]}」不是本单位自备的方案,未作改动。")
+            raise Refused(said("「%(policy_id)s」不是本单位自备的方案,未作改动。", policy_id=policy_id[:80]))
         if policy_id in shipped:
             _make_current(tx, shipped[policy_id])
         else:

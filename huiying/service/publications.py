@@ -20,6 +20,7 @@ from huiying.domain.kinds import (
     Review,
     TimeKind,
 )
+from huiying.domain.sentences import listed, said, term
 from huiying.service.actor import Actor
 from huiying.service.changes import DESK, Change, command, execute, keep_request, sha256
 from huiying.service.requests import (
@@ -64,19 +65,19 @@ def _with_effect(view: dict[str, Any]) -> dict[str, Any]:
         return view
     ended = [c["name"] for c in view["clocks"] if c["publication"] == latest["id"] and c["binding"]]
     if ended:
-        return {**view, "effect": f"已停止:{'、'.join(ended)}"}
+        return {**view, "effect": said("已停止:%(clocks)s", clocks=listed(map(term, ended)))}
     waiting = [c for c in view["clocks"] if c["binding"] and c["state"] in {"running", "breached"}]
     if not waiting:
-        return {**view, "effect": "没有正在计时的时钟,仅作记录"}
-    return {**view, "effect": f"未停止任何时钟:{_why_not(latest, waiting)}"}
+        return {**view, "effect": said("没有正在计时的时钟,仅作记录")}
+    return {**view, "effect": said("未停止任何时钟:%(why)s", why=_why_not(latest, waiting))}
 
 
 def _why_not(publication: dict[str, Any], waiting: list[dict[str, Any]]) -> str:
     if publication["content_kind"] != ContentKind.ORIGINAL:
-        return f"登记为{publication['content_kind_zh']},不能充当回应"
+        return said("登记为%(kind)s,不能充当回应", kind=ContentKind(publication["content_kind"]))
     if all(publication["published_at"] < clock["started_at"] for clock in waiting):
-        return "发布时间早于时钟起算,须由核验人认可后才计入"
-    return "此类发布不能完成所余时钟,或须由核验人认可"
+        return said("发布时间早于时钟起算,须由核验人认可后才计入")
+    return said("此类发布不能完成所余时钟,或须由核验人认可")
 
 
 @command("release", "release")
@@ -111,15 +112,19 @@ def _release(change: Change, payload: dict[str, Any]) -> None:
     )
     _ask_confirmation(change, int(made), at, content)
     change.publication_id = int(made)
-    repost = f"(登记为{content.zh},不停止计时)" if content.is_repost else ""
-    change.announce = (EventKind.RELEASE_RECORDED, DESK, Band.INFO, f"已登记{kind.zh}{repost}")
+    change.announce = (
+        EventKind.RELEASE_RECORDED,
+        DESK,
+        Band.INFO,
+        f"已登记{kind.zh}" + (f"(登记为{content.zh},不停止计时)" if content.is_repost else ""),
+    )
 
 
 def _ask_confirmation(change: Change, publication_id: int, at: datetime, content: ContentKind) -> None:
     """An on-time publication entered after the limit stops the clock now; a second person settles that it was on time."""
     late = [c.name for c in change.before.clocks if c.state == "breached" and not c.is_internal and at <= c.due_at]
     if late and not content.is_repost:
-        reasons = [f"「{name}」将由超时变为按时" for name in dict.fromkeys(late)]
+        reasons: list[str] = [said("「%(clock)s」将由超时变为按时", clock=term(name)) for name in dict.fromkeys(late)]
         keep_request(
             change.tx, change.row, "confirm_publication", {"publication_id": publication_id}, change.actor_id, reasons
         )
@@ -127,12 +132,13 @@ def _ask_confirmation(change: Change, publication_id: int, at: datetime, content
 
 @command("confirm_publication", "release")
 def _confirm_publication(change: Change, payload: dict[str, Any]) -> None:
+    change.allow_ended = True  # the clock was stopped in time; who confirms it late must not find it settled as late
     row = _publication(change, payload["publication_id"])
     change.tx.run(
         t.publication.update().where(t.publication.c.id == row.id).values(confirmed_by=change.approver_id or None)
     )
     if not change.approver_id:
-        change.reasons.append("按时发布但逾期登记,须由第二人确认")
+        change.reasons.append(said("按时发布但逾期登记,须由第二人确认"))
     change.note("confirm_publication", {"id": row.id})
 
 
@@ -146,7 +152,13 @@ def _publication(change: Change, publication_id: int) -> Any:
         )
     )
     if row is None:
-        raise NotFound(f"事项 {change.row.no} 没有编号为 {publication_id} 的发布记录。")
+        raise NotFound(
+            said(
+                "事项 %(no)s 没有编号为 %(publication_id)s 的发布记录。",
+                no=change.row.no,
+                publication_id=publication_id,
+            )
+        )
     return row
 
 
@@ -169,7 +181,7 @@ def _review(change: Change, payload: dict[str, Any]) -> None:
     change.allow_ended = True  # a repost may be found out after the archiving
     row = _publication(change, payload["publication_id"])
     if row.entered_by == change.actor_id and (payload["credited"] or payload["review"] == Review.ACCEPTED):
-        change.reasons.append("核验人即登记人")
+        change.reasons.append(said("核验人即登记人"))
     values: dict[str, Any] = {"reviewed_by": change.actor_id, "reviewed_at": change.tx.now}
     for name in ("review", "content_kind", "substantive", "credited"):
         if payload[name] is not None:

@@ -28,6 +28,7 @@ from huiying.domain.kinds import (
 from huiying.domain.obligations import ObligationDue, due_dates
 from huiying.domain.plan import SHANGHAI, PlannedAction, plan_actions
 from huiying.domain.rules import Obligation, RulePack, packs_in_force
+from huiying.domain.sentences import Recorded, listed, said, term
 from huiying.service.actor import Actor
 from huiying.service.changes import REQUEST_STEP
 from huiying.service.obligations import anchors_of
@@ -133,7 +134,7 @@ def _preview_packs(
         known = {pack.id: pack for pack in packs}
         missing = [pack_id for pack_id in pack_ids if pack_id not in known]
         if missing:
-            raise NotFound(f"没有名为「{missing[0]}」的规则包。可用 huiying rules list 查看。")
+            raise NotFound(said("没有名为「%(pack_id)s」的规则包。可用 huiying rules list 查看。", pack_id=missing[0]))
         return tuple(known[pack_id] for pack_id in pack_ids)
     unit = tx.one(sa.select(t.unit).where(t.unit.c.id == unit_id)) if unit_id else None
     on = resolve_anchor("occurred_at", facts).at.astimezone(SHANGHAI).date()
@@ -179,7 +180,7 @@ def view_incident(services: Services, no: str, actor: Actor | None = None) -> di
     """Everything about one incident."""
     with services.store.reading() as tx:
         if actor and not tx.value(sa.select(t.incident.c.id).where(t.incident.c.no == no, concerned(tx, actor))):
-            raise NotFound(f"没有编号为 {no} 的事项。")
+            raise NotFound(said("没有编号为 %(no)s 的事项。", no=no))
         return incident_view(tx, no)
 
 
@@ -233,7 +234,15 @@ def incident_list(
 
 def _check_word(field: str, given: str, allowed: Sequence[str], what: str) -> None:
     if given and given not in allowed:
-        raise InvalidInput(field, f"没有「{given[:40]}」这种{what}。可用:{'、'.join(allowed)}。")
+        raise InvalidInput(
+            field,
+            said(
+                "没有「%(text)s」这种%(what)s。可用:%(allowed)s。",
+                text=given[:40],
+                what=term(what),
+                allowed=listed(allowed),
+            ),
+        )
 
 
 def clocks(
@@ -283,7 +292,10 @@ def _clock_state(state: str, now: datetime) -> sa.ColumnElement[bool]:
     if state == ClockState.RUNNING:
         return sa.and_(table.c.state == state, table.c.due_at >= now)
     if state not in {str(word) for word in ClockState}:
-        raise InvalidInput("state", f"没有「{state}」这种时钟状态。可用:open、{'、'.join(ClockState)}。")
+        raise InvalidInput(
+            "state",
+            said("没有「%(state)s」这种时钟状态。可用:open、%(states)s。", state=state, states=listed(ClockState)),
+        )
     return table.c.state == state
 
 
@@ -358,7 +370,7 @@ def runs(
     with services.store.reading() as tx:
         if no:
             if repo.find_incident(tx, no) is None:
-                raise NotFound(f"没有编号为 {no} 的事项。")
+                raise NotFound(said("没有编号为 %(no)s 的事项。", no=no))
             statement = statement.where(t.incident.c.no == no)
         if actor:
             statement = statement.where(concerned(tx, actor))
@@ -424,7 +436,7 @@ def _tasks(row: Any, deliveries: list[dict[str, Any]]) -> list[dict[str, Any]]:
     ]
     found += [
         {
-            "name": f"发送 {d['notice_no']}",
+            "name": said("发送 %(notice_no)s", notice_no=d["notice_no"]),
             "state": d["state"],
             "state_zh": d["state_zh"],
             "at": d["sent_at"] or (d["attempts"][-1]["ended_at"] if d["attempts"] else None),
@@ -469,7 +481,7 @@ def _attempts_of(tx: Tx, numbers: list[str]) -> dict[str, list[dict[str, Any]]]:
             found.setdefault(row.notice_no, []).append(
                 {
                     "number": row.number, "started_at": shown(row.started_at), "ended_at": shown(row.ended_at),
-                    "outcome": row.outcome, "code": row.code, "reason": row.reason, "mode": row.mode,
+                    "outcome": row.outcome, "code": row.code, "reason": Recorded(row.reason or ""), "mode": row.mode,
                 }
             )  # fmt: skip
     return found
@@ -489,7 +501,7 @@ def _delivery_view(row: Any, attempts: list[dict[str, Any]]) -> dict[str, Any]:
         "state": row.state,
         "state_zh": zh(DeliveryState, row.state),
         "outcome": row.outcome,
-        "reason": row.reason,
+        "reason": Recorded(row.reason or ""),
         "created_at": shown(row.created_at),
         "sent_at": shown(row.sent_at),
         "bundle_no": row.bundle_no,
@@ -726,7 +738,10 @@ def unacknowledged(tx: Tx, limit: int = 200, units: Collection[str] | None = Non
         ack.c.at >= delivery.c.created_at,
         ack.c.expires_at > tx.now,
     )
-    asks = t.timed_action.c.kind.in_(_ASKING)
+    action = t.timed_action.c
+    # What was said of a whole incident before a flare-up can be acknowledged no more: its generation is that cycle.
+    present = sa.or_(action.clock_id.is_not(None), action.generation == t.incident.c.cycle)
+    asks = sa.and_(action.kind.in_(_ASKING), present)
     rows = tx.all(
         _delivery_statement()
         .add_columns(t.timed_action.c.kind.label("event"))
@@ -809,11 +824,11 @@ def rules_explain(services: Services, pack_id: str, rule_id: str = "") -> dict[s
     with services.store.reading() as tx:
         version = tx.value(sa.select(t.pack.c.version).where(t.pack.c.id == pack_id, t.pack.c.current))
         if version is None:
-            raise NotFound(f"没有名为「{pack_id}」的规则包。可用 huiying rules list 查看。")
+            raise NotFound(said("没有名为「%(pack_id)s」的规则包。可用 huiying rules list 查看。", pack_id=pack_id))
         pack = pack_of(tx, pack_id, version)
     rules = [rule for rule in pack.clocks if not rule_id or rule.rule_id == rule_id]
     if not rules:
-        raise NotFound(f"规则包 {pack_id} 没有规则「{rule_id}」。")
+        raise NotFound(said("规则包 %(pack_id)s 没有规则「%(rule_id)s」。", pack_id=pack_id, rule_id=rule_id))
     return {
         "pack": pack.id, "version": pack.version, "title": pack.title, "doc_no": pack.doc_no, "issuer": pack.issuer,
         "rules": [
@@ -832,7 +847,7 @@ def obligations(services: Services, pack_id: str, year: int) -> dict[str, Any]:
     with services.store.reading() as tx:
         version = tx.value(sa.select(t.pack.c.version).where(t.pack.c.id == pack_id, t.pack.c.current))
         if version is None:
-            raise NotFound(f"没有名为「{pack_id}」的规则包。可用 huiying rules list 查看。")
+            raise NotFound(said("没有名为「%(pack_id)s」的规则包。可用 huiying rules list 查看。", pack_id=pack_id))
         pack, calendar = pack_of(tx, pack_id, version), current_calendar(tx)
     found = [
         _obligation_view(obligation, due)

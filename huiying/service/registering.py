@@ -24,6 +24,7 @@ from huiying.domain.kinds import (
 )
 from huiying.domain.plan import SHANGHAI, summary_action
 from huiying.domain.rules import RulePack
+from huiying.domain.sentences import said
 from huiying.service.actor import Actor
 from huiying.service.changes import DESK, in_scope, keep_request, open_clock_ids, without_free_text
 from huiying.service.clockwork import Snapshot, refresh
@@ -108,13 +109,13 @@ def _clean(request: RegisterRequest) -> dict[str, Any]:
 
 def time_value(kind: TimeKind, value: TimeInput) -> dict[str, Any]:
     if value.value.tzinfo is None:
-        raise InvalidInput(kind, f"{kind.zh}缺少时区,请写明如 2026-11-22T08:30:00+08:00。内容未登记。")
+        raise InvalidInput(kind, said("%(kind)s缺少时区,请写明如 2026-11-22T08:30:00+08:00。内容未登记。", kind=kind))
     if value.precision not in {"second", "minute"}:
-        raise InvalidInput(kind, f"{kind.zh}的精度只能是 second(到秒)或 minute(到分)。内容未登记。")
+        raise InvalidInput(kind, said("%(kind)s的精度只能是 second(到秒)或 minute(到分)。内容未登记。", kind=kind))
     return {
         "kind": str(kind),
         "value": rfc3339(to_precision(value.value, value.precision)),
-        "source": checked("source", value.source, 200, f"{kind.zh}的来源") or STATED_BY_REGISTRAR,
+        "source": checked("source", value.source, 200, said("%(kind)s的来源", kind=kind)) or STATED_BY_REGISTRAR,
         "precision": value.precision,
         "estimated": value.estimated,
     }
@@ -241,7 +242,7 @@ def _freeze_packs(tx: Tx, row: Any, wanted: dict[str, str]) -> None:
 def _check_units(tx: Tx, actor: Actor, unit_ids: Iterable[str]) -> None:
     for unit_id in unit_ids:
         if tx.one(sa.select(t.unit.c.id).where(t.unit.c.id == unit_id, t.unit.c.active)) is None:
-            raise InvalidInput("unit_id", f"没有编号为「{unit_id}」的在用单位。内容未登记。")
+            raise InvalidInput("unit_id", said("没有编号为「%(unit_id)s」的在用单位。内容未登记。", unit_id=unit_id))
     first = next(iter(unit_ids), "")
     if first and not in_scope(tx, actor, [first]):
         raise Forbidden("您的账号不负责该单位的事项,内容未登记。请由该单位或上级值班室登记。")

@@ -20,6 +20,7 @@ from huiying.domain.access import AccessRole, Permission, separation_conflict
 from huiying.domain.errors import Conflict, Forbidden, HuiyingError, InvalidInput, NotFound, Refused
 from huiying.domain.kinds import Role, Word
 from huiying.domain.plan import SHANGHAI
+from huiying.domain.sentences import listed, said, term
 from huiying.service.actor import Actor
 from huiying.service.scope import parents, require_unit, visible_units
 from huiying.service.services import Services
@@ -59,14 +60,16 @@ def _word(words: type[_W], field: str, value: str, what: str) -> _W:
     for word in words:
         if value.strip() in {word.value, word.zh}:
             return word
-    known = "、".join(f"{word.value}({word.zh})" for word in words)
-    raise InvalidInput(field, f"没有「{value[:40]}」这种{what},可用:{known}。")
+    known = listed(said("%(word)s(%(name)s)", word=word.value, name=word) for word in words)
+    raise InvalidInput(
+        field, said("没有「%(text)s」这种%(what)s,可用:%(known)s。", text=value[:40], what=term(what), known=known)
+    )
 
 
 def _active_person(tx: Tx, person_id: str) -> Any:
     row = tx.one(sa.select(t.person).where(t.person.c.id == person_id))
     if row is None or not row.active:
-        raise NotFound(f"没有编号为「{person_id[:64]}」的在用人员。")
+        raise NotFound(said("没有编号为「%(person_id)s」的在用人员。", person_id=person_id[:64]))
     return row
 
 
@@ -178,14 +181,16 @@ def _add_holding(tx: Tx, actor: Actor, table: sa.Table, *, person_id: str, role:
     try:
         tx.run(table.insert().values(person_id=person_id, role=role.value, unit_id=unit_id))
     except IntegrityError:
-        raise Conflict(f"该人员在单位「{unit_id}」已有“{role.zh}”,未重复登记。") from None
+        raise Conflict(
+            said("该人员在单位「%(unit_id)s」已有“%(role)s”,未重复登记。", unit_id=unit_id, role=role)
+        ) from None
 
 
 def _remove_holding(tx: Tx, actor: Actor, table: sa.Table, *, person_id: str, role: Word, unit_id: str) -> None:
     require_unit(tx, actor, unit_id)
     same = sa.and_(table.c.person_id == person_id, table.c.role == role.value, table.c.unit_id == unit_id)
     if tx.run(table.delete().where(same)).rowcount == 0:
-        raise NotFound(f"该人员在单位「{unit_id}」没有“{role.zh}”。")
+        raise NotFound(said("该人员在单位「%(unit_id)s」没有“%(role)s”。", unit_id=unit_id, role=role))
 
 
 def _list_holdings(services: Services, actor: Actor, table: sa.Table, words: type[Any]) -> list[dict[str, Any]]:
@@ -243,7 +248,7 @@ def _insert_shift(tx: Tx, actor: Actor, shift: ShiftInput) -> dict[str, Any]:
     )
     other = tx.one(overlap)
     if other is not None:
-        raise Conflict(f"该人员与已有班次(编号 {other.id})时间重叠,未登记。", shift=other.id)
+        raise Conflict(said("该人员与已有班次(编号 %(shift_id)s)时间重叠,未登记。", shift_id=other.id), shift=other.id)
     values = {
         "unit_id": shift.unit_id,
         "role": role.value,
@@ -270,7 +275,7 @@ def cancel_shift(services: Services, actor: Actor, shift_id: int) -> dict[str, A
     with services.store.transaction(actor.id) as tx:
         row = tx.one(sa.select(t.shift).where(t.shift.c.id == shift_id).with_for_update())
         if row is None:
-            raise NotFound(f"没有编号为 {shift_id} 的班次。")
+            raise NotFound(said("没有编号为 %(shift_id)s 的班次。", shift_id=shift_id))
         require_unit(tx, actor, row.unit_id)
         if row.cancelled_at is not None or row.ends_at <= tx.now:
             raise Refused("该班次已取消或已结束,未作改动。")
@@ -338,8 +343,18 @@ def import_shifts(services: Services, actor: Actor, data: bytes) -> dict[str, An
             except HuiyingError as error:
                 errors.append({"row": number, "field": getattr(error, "field", ""), "message": error.message})
         if errors:
-            shown = ";".join(f"第 {error['row']} 行 {error['message']}" for error in errors[:3])
-            raise InvalidInput("file", f"排班表有 {len(errors)} 行不正确,全部未导入:{shown}", rows=errors)
+            shown = listed(
+                [
+                    said("第 %(row)s 行 %(message)s", row=error["row"], message=term(error["message"]))
+                    for error in errors[:3]
+                ],
+                ";",
+            )
+            raise InvalidInput(
+                "file",
+                said("排班表有 %(count)s 行不正确,全部未导入:%(rows)s", count=len(errors), rows=shown),
+                rows=errors,
+            )
         tx.audit("shift.imported", "shift:*", {"count": len(made), "shifts": [view["id"] for view in made]})
     return {"imported": len(made), "shifts": made}
 
@@ -355,11 +370,16 @@ def _read_csv(data: bytes) -> list[tuple[int, dict[str, str]]]:
     except csv.Error:
         raise InvalidInput("file", "排班表不是合法的 CSV 文件,未导入。") from None
     if not rows or len(rows) > _MOST_ROWS:
-        raise InvalidInput("file", f"排班表应有表头和 1 至 {_MOST_ROWS} 行内容。")
+        raise InvalidInput("file", said("排班表应有表头和 1 至 %(most)s 行内容。", most=_MOST_ROWS))
     header = [_CSV_ALIASES.get(name, name) for name in rows[0][1]]
     missing = [name for name in CSV_COLUMNS if name not in header]
     if missing:
-        raise InvalidInput("file", f"表头缺少:{'、'.join(missing)}。表头应为:{','.join(CSV_COLUMNS)}。")
+        raise InvalidInput(
+            "file",
+            said(
+                "表头缺少:%(missing)s。表头应为:%(columns)s。", missing=listed(missing), columns=",".join(CSV_COLUMNS)
+            ),
+        )
     return [(number, dict(zip(header, cells, strict=False))) for number, cells in rows[1:]]
 
 
@@ -375,7 +395,7 @@ def _decode(data: bytes) -> str:
 def _shift_of(row: Mapping[str, str], tree: Mapping[str, str | None]) -> ShiftInput:
     unit_id = row.get("unit_id", "")
     if unit_id not in tree:
-        raise InvalidInput("unit_id", f"没有编号为「{unit_id[:64]}」的单位。")
+        raise InvalidInput("unit_id", said("没有编号为「%(unit_id)s」的单位。", unit_id=unit_id[:64]))
     starts_at, ends_at = _table_time(row, "starts_at"), _table_time(row, "ends_at")
     return ShiftInput(unit_id, row.get("role", ""), row.get("person_id", ""), starts_at, ends_at)
 
@@ -390,5 +410,5 @@ def _table_time(row: Mapping[str, str], field: str) -> datetime:
     try:
         at = _beijing(*map(int, local.groups())) if local else datetime.fromisoformat(text)
     except ValueError:
-        raise InvalidInput(field, f"「{text[:40]}」不是时间,请写成 2026-11-22 08:30。") from None
+        raise InvalidInput(field, said("「%(text)s」不是时间,请写成 2026-11-22 08:30。", text=text[:40])) from None
     return at if at.tzinfo is not None else at.replace(tzinfo=SHANGHAI)

@@ -28,6 +28,7 @@ from huiying.domain.plan import SHANGHAI
 from huiying.domain.policy import INTERNAL, TASK, Policy, policy_for, policy_from_dict, policy_to_dict
 from huiying.domain.rules import ClockRule, RulePack, packs_in_force
 from huiying.domain.rules_codec import pack_from_dict, pack_to_dict
+from huiying.domain.sentences import said
 from huiying.domain.text import line
 from huiying.domain.workdays import WorkCalendar, YearCalendar
 from huiying.service.actor import Actor
@@ -50,7 +51,9 @@ def pack_of(tx: Tx, pack_id: str, version: str) -> RulePack:
     if key not in _packs:
         body = tx.value(sa.select(t.pack.c.body).where(t.pack.c.id == pack_id, t.pack.c.version == version))
         if body is None:
-            raise NotFound(f"规则包 {pack_id} 的版本 {version[:12]} 不在库中。")
+            raise NotFound(
+                said("规则包 %(pack_id)s 的版本 %(version)s 不在库中。", pack_id=pack_id, version=version[:12])
+            )
         _packs[key] = pack_from_dict(body)
     return _packs[key]
 
@@ -70,7 +73,7 @@ def packs_for_unit(tx: Tx, unit_id: str, region_code: str, at: datetime) -> tupl
     """The packs that bind a unit on the Shanghai day of an incident."""
     unit = tx.one(sa.select(t.unit).where(t.unit.c.id == unit_id))
     if unit is None:
-        raise NotFound(f"没有编号为「{unit_id}」的单位。")
+        raise NotFound(said("没有编号为「%(unit_id)s」的单位。", unit_id=unit_id))
     region = region_code or unit.region_code
     return packs_in_force(current_packs(tx), region, unit.pack_id, at.astimezone(SHANGHAI).date())
 
@@ -80,7 +83,7 @@ def policy_of(tx: Tx, digest: str) -> Policy:
     if digest not in _policies:
         body = tx.value(sa.select(t.policy.c.body).where(t.policy.c.hash == digest))
         if body is None:
-            raise NotFound(f"升级提醒策略 {digest[:12]} 不在库中。")
+            raise NotFound(said("升级提醒策略 %(digest)s 不在库中。", digest=digest[:12]))
         _policies[digest] = policy_from_dict(body)
     return _policies[digest]
 
@@ -221,7 +224,7 @@ def import_calendar(services: Services, actor: Actor, data: bytes, name: str, no
     actor.require("rules")
     parsed = parse_calendar_file(name, data, line("notice", notice, 200, "来源通知"))
     if parsed.findings:
-        raise BadRulePack("日历文件有误,未导入任何内容。", findings=[str(finding) for finding in parsed.findings])
+        raise BadRulePack("日历文件有误,未导入任何内容。", findings=[finding.sentence for finding in parsed.findings])
     with services.store.transaction(actor.id) as tx:
         require_house(tx, actor)
         changed = [year.year for year in parsed.years if _freeze_year(tx, year, actor.id, newer=True)]

@@ -8,6 +8,7 @@ import sqlalchemy as sa
 
 from huiying.domain.errors import Forbidden, NotFound
 from huiying.domain.roster import unit_chain
+from huiying.domain.sentences import said
 from huiying.service.actor import Actor
 from huiying.store import tables as t
 from huiying.store.db import Tx
@@ -19,15 +20,15 @@ def parents(tx: Tx) -> dict[str, str | None]:
 
 
 def covers(actor: Actor, tree: dict[str, str | None], unit_id: str) -> bool:
-    """Tell whether a unit lies where the actor's roles are held."""
-    return not actor.units or bool(actor.units.intersection(unit_chain(tree, unit_id)))
+    """Tell whether a unit lies where the actor's roles are held; without a unit that is nowhere."""
+    return actor.units is None or bool(actor.units.intersection(unit_chain(tree, unit_id)))
 
 
 def require_unit(tx: Tx, actor: Actor, unit_id: str) -> None:
     """The unit exists and the actor may act for it."""
     tree = parents(tx)
     if unit_id not in tree:
-        raise NotFound(f"没有编号为「{unit_id}」的单位。", unit=unit_id)
+        raise NotFound(said("没有编号为「%(unit_id)s」的单位。", unit_id=unit_id), unit=unit_id)
     if not covers(actor, tree, unit_id):
         raise Forbidden("该单位不在您的权限范围内,操作未执行。如需办理,请联系管理员。", unit=unit_id)
 
@@ -44,16 +45,21 @@ def require_reach(tx: Tx, actor: Actor, person_id: str, unit_id: str) -> None:
         raise Forbidden("该人员在您的权限范围以外也有权限,操作未执行。请由其上级单位的管理员办理。")
 
 
+def is_of_house(tx: Tx, actor: Actor) -> bool:
+    """Whether the actor's roles are held for every unit there is."""
+    tree = parents(tx)
+    return all(covers(actor, tree, unit_id) for unit_id in tree)
+
+
 def require_house(tx: Tx, actor: Actor) -> None:
     """What the change touches concerns every unit, so the actor's roles must be held for all of them."""
-    tree = parents(tx)
-    if not all(covers(actor, tree, unit_id) for unit_id in tree):
+    if not is_of_house(tx, actor):
         raise Forbidden("此项影响全部单位,须由权限覆盖全部单位的管理员办理,操作未执行。")
 
 
 def visible_units(tx: Tx, actor: Actor) -> frozenset[str] | None:
     """The units an actor sees; None for all of them."""
-    if not actor.units:
+    if actor.is_everywhere:
         return None
     tree = parents(tx)
     return frozenset(unit_id for unit_id in tree if covers(actor, tree, unit_id))

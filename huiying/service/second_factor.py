@@ -129,12 +129,15 @@ def confirm(services: Services, tx: Tx, person_id: str, code: str) -> list[str]:
     return ["-".join(code[at : at + 4] for at in range(0, 16, 4)) for code in codes]
 
 
-def forget(tx: Tx, person_id: str) -> bool:
-    """Take the second factor and its recovery codes away; tells whether there was one."""
-    was = tx.value(sa.select(t.account.c.totp_since).where(_is(person_id))) is not None
+def is_enrolled(tx: Tx, person_id: str) -> bool:
+    """Whether a second factor is in force."""
+    return tx.value(sa.select(t.account.c.totp_since).where(_is(person_id))) is not None
+
+
+def forget(tx: Tx, person_id: str) -> None:
+    """Take the second factor and its recovery codes away."""
     tx.run(t.account.update().where(_is(person_id)).values(totp_sealed="", totp_since=None, totp_step=0))
     tx.run(t.recovery_code.delete().where(t.recovery_code.c.person_id == person_id))
-    return was
 
 
 def _is(person_id: str) -> sa.ColumnElement[bool]:

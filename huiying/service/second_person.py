@@ -11,6 +11,7 @@ from huiying.domain.access import Permission
 from huiying.domain.clock import Clock
 from huiying.domain.errors import Forbidden, HuiyingError, NotFound
 from huiying.domain.freetext import NOTE_LIMIT, checked
+from huiying.domain.sentences import listed, said, term
 from huiying.service import changes, incidents
 from huiying.service.actor import Actor
 from huiying.service.deciders import deciders
@@ -54,9 +55,16 @@ def waiting(tx: Tx, units: Collection[str] | None = None) -> list[dict[str, Any]
 
 def line_of(request: Mapping[str, Any]) -> str:
     """One request as a sentence, for a brief and for the doctor; without what anybody typed."""
-    who = "、".join(one["name"] for one in request["may_decide"]) or NOBODY_MAY
+    who = listed(one["name"] for one in request["may_decide"]) or said(NOBODY_MAY)
     since = str(request["requested_at"])[5:16].replace("T", " ")
-    return f"申请 {request['id']}({request['incident']} {request['command_zh']})自 {since} 待复核,可复核:{who}"
+    return said(
+        "申请 %(id)s(%(incident)s %(command)s)自 %(since)s 待复核,可复核:%(who)s",
+        id=request["id"],
+        incident=request["incident"],
+        command=term(request["command_zh"]),
+        since=since,
+        who=who,
+    )
 
 
 def list_pending(services: Services, actor: Actor) -> dict[str, Any]:
@@ -105,7 +113,7 @@ def _visible(tx: Tx, actor: Actor, request_id: int) -> Any:
     )
     units = visible_units(tx, actor)
     if row is None or (units is not None and row.unit_id not in units):
-        raise NotFound(f"没有编号为 {request_id} 的待复核申请。")
+        raise NotFound(said("没有编号为 %(request_id)s 的待复核申请。", request_id=request_id))
     return row
 
 

@@ -9,6 +9,7 @@ from typing import Any
 from config.secrets import resolve_settings
 from huiying.domain.bundle import Window
 from huiying.domain.kinds import ChannelKind
+from huiying.domain.sentences import sentence_in
 from huiying.service.services import Services
 from notifiers.contract import Address, ChannelConfig, Notifier
 from notifiers.registry import limits_of
@@ -56,7 +57,7 @@ class Senders:
         try:
             return make(self._config(row))
         except ValueError as error:  # a reference that leads nowhere, or settings the notifier refuses
-            raise NoSender(str(error)) from None
+            raise NoSender(sentence_in(error)) from None
 
     def _config(self, row: Any) -> ChannelConfig:
         settings = resolve_settings({**row.settings, **row.secrets_sealed}, self._services.sealer.open)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import secrets
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -17,6 +17,7 @@ import sqlalchemy as sa
 from huiying.domain.access import AccessRole, Permission
 from huiying.domain.signing import IDLE, LONGEST, Stage, Standing, idle_too_long, next_stage, obliged, password_outdated
 from huiying.service.actor import Actor
+from huiying.service.scope import covers, parents
 from huiying.service.services import Services
 from huiying.service.tokens import person_actor
 from huiying.store import tables as t
@@ -48,6 +49,8 @@ class Session:
     expires_at: datetime
     enrolled: bool = False
     read_only: bool = False
+    #: A new secret for the browser's mark, there only in the answer to a complete sign-in.
+    mark: str = field(default="", repr=False, compare=False)
 
     @property
     def is_open(self) -> bool:
@@ -166,11 +169,11 @@ def _stage(services: Services, tx: Tx, row: Any, roles: tuple[AccessRole, ...]) 
 def _actor(tx: Tx, row: Any, stage: Stage) -> Actor:
     full = person_actor(tx, row.person_id)
     if stage is Stage.OPEN and row.kind == DESK:
-        return full
+        return replace(full, issues_tokens=True)
     left = full.permissions & {Permission.READ.value} if stage in {Stage.OPEN, Stage.LOCKED} else frozenset()
-    # A wall shows one unit, wherever else its person may look.
-    units = frozenset({row.unit_id}) if row.kind == WALL else full.units
-    return Actor(full.id, full.person_id, left, units)
+    # A wall shows one unit, wherever else its person may look; that person's own unit may lie outside of that.
+    on_wall = frozenset({row.unit_id}) if row.kind == WALL and covers(full, parents(tx), row.unit_id) else frozenset()
+    return Actor(full.id, full.person_id, left, on_wall if row.kind == WALL else full.units)
 
 
 # -- changes -----------------------------------------------------------------------------------------------------------

@@ -7,7 +7,7 @@ with a name or a password, the sentence and the work behind it are the same.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import sqlalchemy as sa
@@ -15,7 +15,7 @@ import sqlalchemy as sa
 from huiying.domain.access import Permission
 from huiying.domain.errors import Forbidden, InvalidInput, NotAuthenticated, NotFound, Refused
 from huiying.domain.signing import SEEN_EVERY, Stage, next_stage
-from huiying.service import lockout, session_rows, tokens
+from huiying.service import device_marks, lockout, resets, session_rows, tokens
 from huiying.service import second_factor as factor
 from huiying.service.actor import Actor
 from huiying.service.hashing import matches
@@ -53,23 +53,40 @@ class _Known:
 # -- signing in --------------------------------------------------------------------------------------------------------
 
 
-def sign_in(services: Services, name: str, password: str, client: str, agent: str = "") -> tuple[str, Session]:
-    """Check a password or a one-time password; gives the secret for the cookie and the session it opens."""
+def sign_in(
+    services: Services, name: str, password: str, client: str, agent: str = "", mark: str = ""
+) -> tuple[str, Session]:
+    """Check a password or a one-time password; gives the secret for the cookie and the session it opens.
+
+    ``mark`` is the secret of a browser in which somebody has signed in before (``device_marks``).
+    """
     typed = name.strip()[:200]
     with services.store.reading() as tx:
         crowd = lockout.crowd(tx, client)
         known = _known(tx, typed)
     if crowd is not None:
-        raise crowd.refusal()
+        raise crowd
     by_password, by_one_time = _check(password, known)
     with services.store.transaction(f"person:{known.person_id}" if known.person_id else _DOOR) as tx:
         # What was checked must still be so: a password may have been changed or used up in the meantime.
         right = (by_password or by_one_time) and known == _known(tx, typed)
-        if right and not lockout.shut(tx, typed):
+        browser = device_marks.browser_of(tx, mark)
+        if right and not closed(tx, browser, typed):
             one_time_id = None if by_password else known.one_time_id
-            return start(services, tx, known.person_id, client, agent, one_time_id)
-        locked = lockout.fail(tx, Door(typed, known.person_id, client), "password")
-    raise locked.refusal() if locked else NotAuthenticated(REFUSED, locked=False)
+            return start(services, tx, known.person_id, client, agent, one_time_id, browser=browser)
+        locked = note_wrong(tx, browser, Door(typed, known.person_id, client), "password")
+    raise locked or NotAuthenticated(REFUSED, locked=False)
+
+
+def closed(tx: Tx, browser: str, name: str) -> NotAuthenticated | None:
+    """The lock of the name's door, which does not stand before a browser that this person is known in."""
+    return None if device_marks.find(tx, browser, name) is not None else lockout.shut(tx, name)
+
+
+def note_wrong(tx: Tx, browser: str, door: Door, what: str) -> NotAuthenticated | None:
+    """Count a wrong answer where it belongs: on the person's mark in this browser, else at the name's door."""
+    mark = device_marks.find(tx, browser, door.person_id)
+    return lockout.fail(tx, door, what) if mark is None else device_marks.fail(tx, mark, door, what)
 
 
 def _known(tx: Tx, person_id: str) -> _Known:
@@ -100,6 +117,7 @@ def start(
     agent: str,
     one_time_id: int | None = None,
     by: str = "password",
+    browser: str = "",
 ) -> tuple[str, Session]:
     """Open a session as far as this one proof carries."""
     ensure_account(tx, person_id)
@@ -114,10 +132,19 @@ def start(
         one_time_id=one_time_id,
         previous_at=account.last_login_at,
         previous_from=account.last_login_from,
+        browser_id=browser,
     )
     way = "one_time_password" if one_time_id is not None else by
     tx.audit("session.started", f"person:{person_id}", {"session": session_id, "by": way, "client": client[:64]})
     return secret, advance(services, tx, session_id)
+
+
+def resets_told(services: Services, session: Session) -> list[resets.Told]:
+    """What others have done to the person's account since the sign-in before this one."""
+    if session.last_login_at is None:
+        return []
+    with services.store.reading() as tx:
+        return resets.told_since(tx, session.person_id, session.last_login_at)
 
 
 def ensure_account(tx: Tx, person_id: str) -> None:
@@ -133,13 +160,24 @@ def advance(services: Services, tx: Tx, session_id: str) -> Session:
     roles = session_rows.roles_of(tx, row.person_id)
     stage = next_stage(session_rows.standing_of(services, tx, row, roles))
     tx.run(t.session.update().where(t.session.c.id == session_id).values(stage=stage.value, locked_at=None))
+    secret = ""
     if stage is Stage.OPEN:
-        lockout.forgive(tx, lockout.name_key(row.person_id))
+        secret = _arrived(tx, row)
         login = {"last_login_at": tx.now, "last_login_from": row.client}
         tx.run(t.account.update().where(t.account.c.person_id == row.person_id).values(**login))
         tx.audit("session.opened", f"person:{row.person_id}", {"session": session_id, "client": row.client})
     found = session_rows.find_by_id(tx, session_id)
-    return session_rows.view(services, tx, found)
+    return replace(session_rows.view(services, tx, found), mark=secret)
+
+
+def _arrived(tx: Tx, row: Any) -> str:
+    """A sign-in is complete: start the count of wrong answers anew where it was kept; gives the browser's new secret."""
+    # Through a mark nobody has passed the name's door: that must not open it to whoever guesses there.
+    if device_marks.find(tx, row.browser_id, row.person_id) is None:
+        lockout.forgive(tx, lockout.name_key(row.person_id))
+    browser, secret = device_marks.renew(tx, row.browser_id, row.person_id)
+    tx.run(t.session.update().where(t.session.c.id == row.id).values(browser_id=browser))
+    return secret
 
 
 def second_factor(services: Services, secret: str, code: str, client: str = "") -> tuple[str, Session]:
@@ -147,7 +185,7 @@ def second_factor(services: Services, secret: str, code: str, client: str = "") 
     with services.store.transaction(_DOOR) as tx:
         row, session = needed(services, tx, secret, Stage.SECOND_FACTOR)
         tx.actor = session.actor.id
-        locked = lockout.shut(tx, row.person_id)
+        locked = closed(tx, row.browser_id, row.person_id)
         kind = "" if locked else factor.answers(services, tx, row.person_id, code)
         if kind:
             if kind == "recovery":
@@ -155,8 +193,10 @@ def second_factor(services: Services, secret: str, code: str, client: str = "") 
                 tx.audit("second_factor.recovery_used", f"person:{row.person_id}", {"left": left})
             turned = session_rows.turn(tx, row.id, second_done=True)
             return turned, advance(services, tx, row.id)
-        locked = lockout.fail(tx, Door(row.person_id, row.person_id, client or row.client), "second_factor")
-    raise locked.refusal() if locked else NotAuthenticated(REFUSED_CODE, locked=False)
+        locked = note_wrong(
+            tx, row.browser_id, Door(row.person_id, row.person_id, client or row.client), "second_factor"
+        )
+    raise locked or NotAuthenticated(REFUSED_CODE, locked=False)
 
 
 def needed(services: Services, tx: Tx, secret: str, *stages: Stage, lock: bool = True) -> tuple[Any, Session]:
@@ -235,14 +275,14 @@ def unlock(services: Services, secret: str, password: str, client: str = "") -> 
             tx.audit("session.unlocked", f"person:{row.person_id}", {"session": row.id, "client": client[:64]})
             return turned, session_rows.view(services, tx, session_rows.find_by_id(tx, row.id))
         locked = lockout.fail(tx, door, "unlock")
-    raise locked.refusal() if locked else NotAuthenticated(REFUSED_UNLOCK, locked=False)
+    raise locked or NotAuthenticated(REFUSED_UNLOCK, locked=False)
 
 
 def wall_session(services: Services, token: str, client: str = "", agent: str = "") -> tuple[str, Session]:
     """A read-only session for a wall: never idle, alive as long as its token, which allows nothing but reading."""
     actor = tokens.authenticate(services, token.strip()[:200])
     if actor.permissions != {Permission.READ.value}:
-        raise Forbidden("大屏只接受仅限查看的令牌。请用 huiying token create --scope read 另办一个。")
+        raise Forbidden("大屏只接受仅限查看的令牌。请用 huiying token exchange --scope read 另办一个。")
     with services.store.transaction(actor.id) as tx:
         found = tx.one(sa.select(t.token).where(t.token.c.secret_hash == session_rows.digest(token.strip()[:200])))
         assert found is not None
@@ -318,9 +358,23 @@ def revoke(services: Services, actor: Actor, session_id: str) -> dict[str, Any]:
             or not may_see(tx, actor, row.person_id, row.unit_id)
         ):
             raise NotFound("没有这个登录,或不归您管理。可能已经退出。")
+        device_marks.forget(tx, row.person_id, row.browser_id)
         if session_rows.end(tx, actor.id, t.session.c.id == row.id):
             tx.audit("session.revoked", f"person:{row.person_id}", {"session": row.id})
         return _device(row)
+
+
+def marked_browsers(services: Services, session: Session) -> int:
+    """In how many browsers the person is known."""
+    with services.store.reading() as tx:
+        return device_marks.count(tx, session.person_id)
+
+
+def forget_browsers(services: Services, session: Session) -> None:
+    """Be a stranger in every browser again: for who has signed in at somebody else's."""
+    with services.store.transaction(session.actor.id) as tx:
+        device_marks.forget_all(tx, session.person_id)
+        tx.audit("session.marks_forgotten", f"person:{session.person_id}", {"by": "person"})
 
 
 # -- small wishes ------------------------------------------------------------------------------------------------------

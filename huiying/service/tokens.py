@@ -2,7 +2,8 @@
 
 A token is 32 random bytes, shown once; only its SHA-256 is kept. Nobody can make a token for somebody else: an
 administrator gives out a one-time password, and who holds it turns it into a token. That is what makes a second person
-a second person. Whatever is wrong with a password or a token, the sentence is the same.
+a second person. A token makes no further tokens unless it was made for that: one that was stolen would otherwise outlive
+its end by its children. Whatever is wrong with a password or a token, the sentence is the same.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import hashlib
 import hmac
 import secrets
 from collections.abc import Collection, Mapping
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -18,7 +20,10 @@ import sqlalchemy as sa
 
 from huiying.domain.access import AccessRole, Permission, permissions_of
 from huiying.domain.errors import Forbidden, InvalidInput, NotAuthenticated, NotFound
+from huiying.domain.resets import Factor
+from huiying.domain.sentences import listed, said
 from huiying.domain.text import line
+from huiying.service import resets, second_factor
 from huiying.service.actor import Actor
 from huiying.service.hashing import hash_password, matches
 from huiying.service.scope import covers, parents, require_reach
@@ -29,6 +34,8 @@ from huiying.store.db import Tx
 from huiying.store.types import from_micros, to_micros
 
 PREFIX = "hy_"
+#: The scope of a token that may make further ones; no permission, and never part of "everything".
+ISSUE = "token"
 SECRET_BYTES = 32
 DEFAULT_DAYS = 90
 LONGEST_DAYS = 365
@@ -43,6 +50,11 @@ USE_NOTED_EVERY = timedelta(minutes=1)
 _ALPHABET = "abcdefghjkmnpqrstuvwxyz23456789"
 
 REFUSED_EXCHANGE = "用户编号或一次性密码不正确,或密码已使用、已过期、因多次输错暂时锁定。连续输错 5 次将锁定 15 分钟。"
+NO_OFFSPRING = (
+    "用令牌不能再办令牌,未办理。请登录值班台办理,或用一次性密码换取(huiying token exchange --scope …);"
+    "确需由令牌办理的,换取时须写明 --scope token。"
+)
+CODE_NEEDED = "此账号已启用动态口令,换取令牌须同时提供动态口令(命令行加 --code)。一次性密码未使用,仍然有效。"
 REFUSED_BEARER = "访问令牌无效、已过期或已撤销。请用一次性密码重新办理令牌。"
 
 
@@ -61,11 +73,14 @@ def issue_password(services: Services, actor: Actor, person_id: str) -> dict[str
     password = new_password()
     digest = hash_password(password)
     with services.store.transaction(actor.id) as tx:
-        person = tx.one(sa.select(t.person).where(t.person.c.id == person_id, t.person.c.active))
+        wanted = sa.select(t.person).where(t.person.c.id == person_id, t.person.c.active)
+        person = tx.one(wanted.with_for_update(key_share=True))
         if person is None:
-            raise NotFound(f"没有编号为「{person_id}」的在用人员。")
+            raise NotFound(said("没有编号为「%(person_id)s」的在用人员。", person_id=person_id))
         require_reach(tx, actor, person_id, person.unit_id)
+        resets.require_apart(tx, actor, person_id, Factor.PASSWORD)
         expires_at = keep_password(tx, person_id, digest)
+        resets.tell(tx, actor, person_id, "password.issued")
     return {"person_id": person_id, "password": password, "expires_at": shown(expires_at)}
 
 
@@ -87,10 +102,11 @@ def exchange_password(
     password: str,
     *,
     name: str = "",
+    code: str = "",
     scopes: Collection[str] = (),
     days: int = DEFAULT_DAYS,
 ) -> dict[str, Any]:
-    """Turn a one-time password into a personal token."""
+    """Turn a one-time password into a personal token; who has set up a second factor shows it here as well."""
     label, wanted, lives = line("name", name, 80, "令牌名称"), _scopes(scopes), _days(days)
     failed = False
     with services.store.reading() as tx:
@@ -100,6 +116,8 @@ def exchange_password(
     with services.store.transaction(f"person:{person_id[:64]}") as tx:
         row = tx.one(usable_password(person_id, tx.now).with_for_update(of=t.one_time_password))
         right = right and row is not None and known is not None and row.id == known.id
+        if right and not _locked(tx, person_id):
+            right = _second_proof(services, tx, person_id, code)
         if row is None or not right or _locked(tx, person_id):
             _note_failure(tx, person_id)
             failed = True
@@ -109,6 +127,15 @@ def exchange_password(
     if failed:
         raise NotAuthenticated(REFUSED_EXCHANGE)
     return made
+
+
+def _second_proof(services: Services, tx: Tx, person_id: str, code: str) -> bool:
+    """A one-time password alone would let whoever hands it out act for somebody with a second factor."""
+    if not second_factor.is_enrolled(tx, person_id):
+        return True
+    if not code.strip():
+        raise NotAuthenticated(CODE_NEEDED)
+    return bool(second_factor.answers(services, tx, person_id, code))
 
 
 def usable_password(person_id: str, now: datetime) -> sa.Select[Any]:
@@ -166,15 +193,20 @@ def _note_failure(tx: Tx, person_id: str) -> None:
 def create_token(
     services: Services, actor: Actor, *, name: str, scopes: Collection[str] = (), days: int = DEFAULT_DAYS
 ) -> dict[str, Any]:
-    """Another token for the acting person, for a program or a second device; never wider than the person's own."""
+    """Another token for the acting person, for a program or a second device; never wider than what the person acts by."""
     if not actor.is_person:
         raise Forbidden("令牌只能由本人办理:请先用本人的一次性密码换取首个令牌(huiying token exchange)。")
     label, wanted, lives = line("name", name, 80, "令牌名称", required=True), _scopes(scopes), _days(days)
-    excess = set(wanted) - set(actor.permissions)
+    if not actor.issues_tokens:
+        raise Forbidden(NO_OFFSPRING)
+    excess = set(wanted) - set(actor.permissions) - {ISSUE}
     if excess:
-        raise Forbidden(f"令牌的范围不能超出您现有的权限:{'、'.join(sorted(excess))}。")
+        raise Forbidden(said("令牌的范围不能超出您现有的权限:%(scopes)s。", scopes=listed(sorted(excess))))
+    narrowed = wanted or sorted(actor.permissions)
+    if not narrowed:  # no scope at all would stand for everything the person may do some day
+        raise Forbidden("您目前没有任何权限,没有可以办理的令牌。")
     with services.store.transaction(actor.id) as tx:
-        return _make(tx, actor.person_id, label, wanted or sorted(actor.permissions), lives)
+        return _make(tx, actor.person_id, label, narrowed, lives)
 
 
 def _make(tx: Tx, person_id: str, name: str, scopes: list[str], lives: timedelta) -> dict[str, Any]:
@@ -194,15 +226,15 @@ def _make(tx: Tx, person_id: str, name: str, scopes: list[str], lives: timedelta
 
 def _scopes(scopes: Collection[str]) -> list[str]:
     """Permissions by name; none given stands for everything the person may do."""
-    unknown = sorted(set(scopes) - {permission.value for permission in Permission})
+    unknown = sorted(set(scopes) - {permission.value for permission in Permission} - {ISSUE})
     if unknown:
-        raise InvalidInput("scopes", f"没有这样的范围:{'、'.join(unknown)[:200]}。")
+        raise InvalidInput("scopes", said("没有这样的范围:%(scopes)s。", scopes="、".join(unknown)[:200]))
     return sorted(set(scopes))
 
 
 def _days(days: int) -> timedelta:
     if not 1 <= days <= LONGEST_DAYS:
-        raise InvalidInput("days", f"有效期为 1 至 {LONGEST_DAYS} 天。")
+        raise InvalidInput("days", said("有效期为 1 至 %(most)s 天。", most=LONGEST_DAYS))
     return timedelta(days=days)
 
 
@@ -222,7 +254,7 @@ def authenticate(services: Services, secret: str) -> Actor:
         row = tx.one(statement)
         if row is None or not hmac.compare_digest(row.secret_hash, digest) or not _valid(row, tx.now):
             raise NotAuthenticated(REFUSED_BEARER)
-        actor = person_actor(tx, row.person_id, row.scopes)
+        actor = replace(person_actor(tx, row.person_id, row.scopes), issues_tokens=ISSUE in row.scopes)
         stale = row.last_used_at is None or tx.now - row.last_used_at >= USE_NOTED_EVERY
     if stale:
         with services.store.transaction(actor.id) as tx:
@@ -266,7 +298,7 @@ def revoke_token(services: Services, actor: Actor, token_id: str) -> dict[str, A
     with services.store.transaction(actor.id) as tx:
         row = tx.one(_with_unit().where(t.token.c.id == token_id))
         if row is None or not _may_end(tx, actor, row):
-            raise NotFound(f"没有编号为「{token_id[:40]}」的令牌,或不归您管理。")
+            raise NotFound(said("没有编号为「%(token_id)s」的令牌,或不归您管理。", token_id=token_id[:40]))
         if row.revoked_at is None:
             tx.run(t.token.update().where(t.token.c.id == token_id).values(revoked_at=tx.now))
             tx.audit("token.revoked", f"person:{row.person_id}", {"token": token_id})

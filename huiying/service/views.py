@@ -27,6 +27,7 @@ from huiying.domain.kinds import (
 )
 from huiying.domain.plan import SHANGHAI
 from huiying.domain.rules import ClockRule, RulePack
+from huiying.domain.sentences import Recorded, said
 from huiying.service.clockwork import Snapshot, snapshot
 from huiying.service.rulebook import pack_of
 from huiying.store import incidents as repo
@@ -106,7 +107,7 @@ def clock_view(
         "publication": clock.publication_id,
         "noticed_at": shown(stored.noticed_at) if stored is not None else None,
         "ended_at": shown(clock.ended_at),
-        "ended_reason": clock.ended_reason,
+        "ended_reason": Recorded(clock.ended_reason),
         "superseded_by": clock.superseded_by,
     }
 
@@ -159,7 +160,7 @@ def _times(tx: Tx, shot: Snapshot) -> list[dict[str, Any]]:
         for row in rows
     ]
     registered = {
-        "kind": "registered_at", "zh": TimeKind.REGISTERED.zh, "value": shown(shot.facts.registered_at), "source": "系统",
+        "kind": "registered_at", "zh": TimeKind.REGISTERED.zh, "value": shown(shot.facts.registered_at), "source": said("系统"),
         "precision": "second", "estimated": False, "recorded_at": shown(shot.facts.registered_at),
         "recorded_by": shot.row.registered_by, "approved_by": None, "reason": "", "superseded": False,
     }  # fmt: skip
@@ -203,7 +204,13 @@ COMMAND_ZH = {
     "transfer_feedback": "反馈转办通知", "continuous": "持续发布间隔", "stage": "进入阶段", "attribution": "确认归因",
     "replan": "更换提醒策略",
 }  # fmt: skip
-REQUEST_STATE_ZH = {"pending": "待复核", "approved": "已同意", "rejected": "未同意", "withdrawn": "已撤回"}
+REQUEST_STATE_ZH = {
+    "pending": "待复核",
+    "approved": "已同意",
+    "rejected": "未同意",
+    "withdrawn": "已撤回",
+    "lapsed": "已失效",
+}
 #: Where in a payload the applicant's own words stand.
 _WORDS = ("reason", "criterion", "evidence", "note")
 
@@ -217,7 +224,7 @@ def request_view(row: Any, no: str) -> dict[str, Any]:
     """One pending or decided request for a second person."""
     return {
         "id": row.id, "incident": no, "command": row.command, "command_zh": COMMAND_ZH.get(row.command, row.command),
-        "words": applicant_words(row.payload), "state_zh": REQUEST_STATE_ZH.get(row.state, row.state), "reasons": row.reasons, "requested_by": row.requested_by,
+        "words": applicant_words(row.payload), "state_zh": REQUEST_STATE_ZH.get(row.state, row.state), "reasons": [Recorded(reason) for reason in row.reasons], "requested_by": row.requested_by,
         "requested_at": shown(row.requested_at), "state": row.state, "decided_by": row.decided_by,
         "decided_at": shown(row.decided_at), "payload": row.payload, "note": row.decision_note,
     }  # fmt: skip
@@ -327,7 +334,7 @@ def incident_view(tx: Tx, no: str, shot: Snapshot | None = None) -> dict[str, An
     if shot is None:
         found = repo.find_incident(tx, no)
         if found is None:
-            raise NotFound(f"没有编号为 {no} 的事项。")
+            raise NotFound(said("没有编号为 %(no)s 的事项。", no=no))
         shot = snapshot(tx, found)
     row = shot.row
     names = unit_names(tx, [row.unit_id, *row.co_units])

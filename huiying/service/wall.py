@@ -44,6 +44,7 @@ class Card:
     urgency: Urgency
     acked: bool
     drill: bool
+    received: bool  # 接报时已逾期
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +88,7 @@ def _rows(tx: Tx, actor: Actor) -> list[Any]:
             clock.status,
             clock.due_at,
             clock.unit_id,
+            clock.on_receipt,
             incident.no,
             incident.notice_title,
             incident.severity,
@@ -117,6 +119,7 @@ def _cards(tx: Tx, rows: Iterable[Any]) -> list[Card]:
             urgency=_band(row, tx.now),
             acked=row.id in acked,
             drill=row.drill,
+            received=bool(row.on_receipt) and row.due_at < tx.now,
         )
         for row in found
     ]

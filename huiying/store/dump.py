@@ -48,6 +48,11 @@ def shapes() -> list[Shape]:
     return [shape_of(table) for table in metadata.sorted_tables]
 
 
+def former_shapes(conn: Connection) -> list[Shape]:
+    """The same of a database that has not been brought up to date yet: as its tables are, whatever lies beside them."""
+    return found_shapes(conn, set(metadata.tables) & set(sa.inspect(conn).get_table_names()))
+
+
 def shape_of(table: sa.Table) -> Shape:
     """The shape of one table, whether ours or found in a database."""
     return Shape(table.name, tuple((column.name, _kind(column.type)) for column in table.columns))

@@ -15,6 +15,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Engine
 
 from huiying.domain.errors import Refused
+from huiying.domain.sentences import said
 from huiying.store.tables import SCHEMA_VERSION
 
 _MIGRATIONS = Path(__file__).parent / "migrations"
@@ -33,7 +34,7 @@ def upgrade(engine: Engine) -> int:
         return found
     with engine.connect() as conn:
         lock_schema(conn)
-        _refuse_newer(_read_version(conn))
+        _refuse_newer(read_version(conn))
         migrate(conn, SCHEMA_VERSION)
         conn.commit()
     return SCHEMA_VERSION
@@ -64,10 +65,11 @@ def lock_schema(conn: Connection) -> None:
 def schema_version(engine: Engine) -> int:
     """The version found in the database; 0 for an empty one."""
     with engine.connect() as conn:
-        return _read_version(conn)
+        return read_version(conn)
 
 
-def _read_version(conn: Connection) -> int:
+def read_version(conn: Connection) -> int:
+    """The version found by an open connection; 0 for a database without our tables."""
     if not sa.inspect(conn).has_table(VERSION_TABLE):
         return 0
     found = conn.exec_driver_sql(f"SELECT version_num FROM {VERSION_TABLE}").scalar()  # noqa: S608 - our own constant
@@ -80,7 +82,11 @@ def check_version(engine: Engine) -> None:
     _refuse_newer(found)
     if found < SCHEMA_VERSION:
         raise Refused(
-            f"数据库结构版本为 {found},本程序需要版本 {SCHEMA_VERSION}:请先备份,再用本程序升级数据库结构后启动。数据未作任何改动。",
+            said(
+                "数据库结构版本为 %(found)s,本程序需要版本 %(wanted)s:请先启动一次本程序(huiying serve),启动时会自动备份并升级。数据未作任何改动。",
+                found=found,
+                wanted=SCHEMA_VERSION,
+            ),
             found=found,
             needed=SCHEMA_VERSION,
         )
@@ -89,7 +95,11 @@ def check_version(engine: Engine) -> None:
 def _refuse_newer(found: int) -> None:
     if found > SCHEMA_VERSION:
         raise Refused(
-            f"数据库结构版本为 {found},比本程序所知的版本 {SCHEMA_VERSION} 新:请改用新版程序。数据未作任何改动。",
+            said(
+                "数据库结构版本为 %(found)s,比本程序所知的版本 %(wanted)s 新:请改用新版程序。数据未作任何改动。",
+                found=found,
+                wanted=SCHEMA_VERSION,
+            ),
             found=found,
             needed=SCHEMA_VERSION,
         )

@@ -12,7 +12,7 @@ from sqlalchemy import Boolean, Column, ForeignKey, Index, Integer, String, Tabl
 from huiying.store.types import Instant, Json
 
 #: Version of the schema; a process refuses to dispatch on a newer one.
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 metadata = sa.MetaData(
     naming_convention={
@@ -219,7 +219,18 @@ session = Table(
     _text("previous_from", 64),
     Column("revoked_at", Instant),
     _text("revoked_by", 80),
+    _text("browser_id", 32),  # the browser it was opened in, where that one is marked
     Index(None, "person_id", "revoked_at"),
+)
+device_mark = Table(  # browsers in which a person has signed in before; one secret for everybody who uses the browser
+    "device_mark",
+    metadata,
+    Column("browser_id", String(32), primary_key=True),
+    Column("person_id", ForeignKey("person.id"), primary_key=True),
+    Column("secret_hash", String(64), nullable=False, index=True),
+    _int("failures"),  # wrong answers since the last complete sign-in
+    Column("used_at", Instant, nullable=False),
+    Column("expires_at", Instant, nullable=False),
 )
 
 # -- rules, calendars, policies: frozen copies -------------------------------------------------------------------------
@@ -376,7 +387,7 @@ change_request = Table(  # what waits for a second person
     Column("reasons", Json, nullable=False),
     Column("requested_by", String(80), nullable=False),
     Column("requested_at", Instant, nullable=False),
-    Column("state", String(16), nullable=False),  # pending, approved, rejected
+    Column("state", String(16), nullable=False),  # pending, approved, rejected, withdrawn, lapsed
     Column("decided_by", String(80)),
     Column("decided_at", Instant),
     _text("decision_note"),

@@ -302,6 +302,7 @@ class ExchangeBody(Body):
 
     person_id: str = Field(max_length=64)
     password: str = Field(max_length=200)
+    code: str = Field(default="", max_length=60)
     name: str = ""
     scopes: list[str] = Field(default_factory=list, max_length=50)
     days: int = 90

@@ -138,7 +138,7 @@ def obligations(services: House, actor: Caller, pack: str, year: Annotated[int, 
 
 @router.get("/me", tags=["账号"], summary="当前令牌代表谁、能做什么")
 def me(actor: Caller) -> View:
-    return {"person_id": actor.person_id, "permissions": sorted(actor.permissions), "units": sorted(actor.units)}
+    return {"person_id": actor.person_id, "permissions": sorted(actor.permissions), "units": sorted(actor.units or ())}
 
 
 @router.post("/tokens/exchange", status_code=201, tags=["账号"], summary="用一次性密码换取令牌")
@@ -149,7 +149,7 @@ def exchange(services: House, body: bodies.ExchangeBody, request: Request) -> Vi
         refusal.code, refusal.status = "too_many", 429
         raise refusal
     made = tokens.exchange_password(
-        services, body.person_id, body.password, name=body.name, scopes=body.scopes, days=body.days
+        services, body.person_id, body.password, name=body.name, code=body.code, scopes=body.scopes, days=body.days
     )
     first_run.forget_password(services, body.password)
     return made

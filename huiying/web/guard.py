@@ -13,6 +13,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from huiying.domain.sentences import said
 from huiying.now import monotonic
 from huiying.web.problems import problem
 
@@ -21,7 +22,7 @@ LARGEST_BODY = 256 * 1024
 LARGEST_UPLOAD = 1024 * 1024 + 64 * 1024
 _UPLOADS = frozenset({"/rules/upload", "/rules/calendar", "/roster/import"})
 _TOO_LARGE_FILE = "文件超过 1 MB,未予处理。"
-_TOO_LARGE = f"请求正文超过 {LARGEST_BODY // 1024} KB,未予处理。"
+_TOO_LARGE = said("请求正文超过 %(size)s KB,未予处理。", size=LARGEST_BODY // 1024)
 _NOT_JSON = "请求正文须为 JSON,并写明 Content-Type: application/json。"
 _INTERNAL = "系统内部出错,不能确定操作是否完成。请先查询结果再决定是否重试,并将编号告诉系统管理员。"
 #: Probes ask every second or so and say nothing that anybody wants to read again.

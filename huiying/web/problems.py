@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from fastapi import FastAPI, Request
@@ -14,6 +14,7 @@ from fastapi.security import HTTPAuthorizationCredentials
 from starlette.exceptions import HTTPException
 
 from huiying.domain.errors import HuiyingError, InvalidInput, NotAuthenticated
+from huiying.domain.sentences import listed, said
 from huiying.web.callers import bearer_of, caller
 
 MEDIA_TYPE = "application/problem+json"
@@ -47,7 +48,7 @@ _BY_STATUS = {
 }
 
 _QUOTED = re.compile(r"'([^']*)'")
-SENTENCES = {
+_SENTENCES = {
     "missing": "缺少必填项。",
     "extra_forbidden": "没有这一项,请核对名称。",
     "string_type": "应为文字。",
@@ -141,9 +142,9 @@ def _know_caller(request: Request) -> None:
         caller(request.app.state.services, given)
 
 
-def sentences_of(error: RequestValidationError, say: Callable[[str], str] = str) -> list[tuple[str, str]]:
-    """What is wrong where, in ``say``'s language, Chinese without it; a long list is cut short."""
-    return [(_field(item), _sentence(item, say)) for item in error.errors()[:20]]
+def sentences_of(error: RequestValidationError) -> list[tuple[str, str]]:
+    """What is wrong where, in Chinese; a long list is cut short."""
+    return [(_field(item), _sentence(item)) for item in error.errors()[:20]]
 
 
 def _field(item: Mapping[str, Any]) -> str:
@@ -153,25 +154,28 @@ def _field(item: Mapping[str, Any]) -> str:
     return clean(".".join(part for part in parts if part != "[key]"))[:120]
 
 
-def _sentence(item: Mapping[str, Any], say: Callable[[str], str]) -> str:
+def _sentence(item: Mapping[str, Any]) -> str:
     kind, context = item["type"], item.get("ctx") or {}
     if kind == "value_error":
-        return clean(str(context.get("error") or say("填写内容不正确。")))
+        return clean(str(context.get("error", "填写内容不正确。")))
     if kind in {"enum", "literal_error"}:
         known = _QUOTED.findall(clean(str(context.get("expected", ""))))
-        return say("不在允许的取值中,可用:%(known)s。") % {"known": say("、").join(known)}
+        return said("不在允许的取值中,可用:%(words)s。", words=listed(known))
     if kind in {"string_too_long", "too_long"}:
-        words = say("最多 %(n)s 字。") if kind == "string_too_long" else say("最多 %(n)s 项。")
-        return words % {"n": context.get("max_length", "")}
+        return (
+            said("最多 %(most)s 字。", most=context.get("max_length", ""))
+            if kind == "string_too_long"
+            else said("最多 %(most)s 项。", most=context.get("max_length", ""))
+        )
     if kind in {"string_too_short", "too_short"}:
-        return say("不能为空。")
+        return "不能为空。"
     if kind in {"greater_than_equal", "greater_than"}:
-        return say("不能小于 %(n)s。") % {"n": context.get("ge", context.get("gt"))}
+        return said("不能小于 %(least)s。", least=context.get("ge", context.get("gt")))
     if kind in {"less_than_equal", "less_than"}:
-        return say("不能大于 %(n)s。") % {"n": context.get("le", context.get("lt"))}
+        return said("不能大于 %(most)s。", most=context.get("le", context.get("lt")))
     if kind == "string_pattern_mismatch":
-        return say("格式不正确。")
-    return say(SENTENCES.get(kind, "格式不正确。"))
+        return "格式不正确。"
+    return _SENTENCES.get(kind, "格式不正确。")
 
 
 def _http(_request: Request, error: Exception) -> JSONResponse:

@@ -16,7 +16,7 @@ from huiying.domain.access import LOCAL_PERMISSIONS, Permission
 from huiying.domain.errors import NeedsSecondPerson
 from huiying.domain.kinds import Kind, PublicationKind, Role, Severity, TimeKind
 from huiying.service import incidents, rulebook
-from huiying.service.actor import Actor
+from huiying.service.actor import EVERYWHERE, Actor
 from huiying.service.requests import RegisterRequest, ReleaseRequest, TimeInput
 from huiying.service.services import Services
 from huiying.store import tables as t
@@ -24,10 +24,10 @@ from huiying.store.db import Store, open_engine
 from tests.fakes.clock import FakeClock
 
 SHANGHAI = ZoneInfo("Asia/Shanghai")
-LOCAL = Actor("local:tester", permissions=LOCAL_PERMISSIONS)
+LOCAL = Actor("local:tester", permissions=LOCAL_PERMISSIONS, units=EVERYWHERE)
 EVERYTHING = frozenset(str(permission) for permission in Permission)
-OFFICER = Actor("person:officer", "officer", EVERYTHING)
-LEADER = Actor("person:leader", "leader", EVERYTHING)
+OFFICER = Actor("person:officer", "officer", EVERYTHING, frozenset({"office"}))
+LEADER = Actor("person:leader", "leader", EVERYTHING, frozenset({"office"}))
 
 
 def at(text: str) -> datetime:

@@ -11,7 +11,7 @@ import pytest
 
 from huiying.domain.errors import Forbidden, InvalidInput, NeedsSecondPerson, Refused
 from huiying.domain.kinds import ContentKind, GradeBasis, Kind, PublicationKind, Review, Severity, TimeKind
-from huiying.service import incidents, rulebook
+from huiying.service import incidents, rulebook, second_person
 from huiying.service.requests import (
     AckRequest,
     CorrectRequest,
@@ -459,3 +459,88 @@ def test_an_opinion_may_become_an_emergency_that_nobody_has_graded_yet(desk: Des
     assert (clocks[RELEASE]["due_at"], clocks[RELEASE]["provisional"]) == (due("2026-03-10 14:50"), True)
     _grade(desk, no, Severity.MAJOR, GradeBasis.INITIAL)
     assert desk.binding(no)[RELEASE]["due_at"] == due("2026-03-10 14:50")
+
+
+# -- what waits for a second person when an incident ends --------------------------------------------------------------
+
+
+def correction_asked(desk: Desk, no: str) -> int:
+    """A correction that would move the due times later."""
+    later = CorrectRequest("现场记录写错", TimeKind.OCCURRED, TimeInput(at("2026-03-10 08:10"), "现场"))
+    with pytest.raises(NeedsSecondPerson) as asked:
+        incidents.correct(desk.services, OFFICER, no, later)
+    return request_of(asked.value)
+
+
+def requests_by_state(desk: Desk) -> dict[int, str]:
+    with desk.services.store.reading() as tx:
+        return {row.id: row.state for row in tx.all(t.change_request.select())}
+
+
+def test_what_waited_lapses_with_the_ending_that_leaves_it_nothing_to_do(desk: Desk) -> None:
+    no = desk.register(Severity.MAJOR, occurred="2026-03-10 08:00", detected="2026-03-10 08:20")
+    other = desk.register(Severity.MAJOR, occurred="2026-03-10 08:00", detected="2026-03-10 08:20")
+    waits, elsewhere = correction_asked(desk, no), correction_asked(desk, other)
+    with pytest.raises(NeedsSecondPerson) as asked:
+        incidents.void(desk.services, OFFICER, no, "误报")
+    ending = request_of(asked.value)
+    # Asking for the ending ends nothing.
+    assert requests_by_state(desk) == {waits: "pending", elsewhere: "pending", ending: "pending"}
+    incidents.approve(desk.services, LEADER, ending, "属实")
+    assert requests_by_state(desk) == {waits: "lapsed", elsewhere: "pending", ending: "approved"}
+    assert [one["id"] for one in second_person.list_pending(desk.services, LEADER)["requests"]] == [elsewhere]
+    gone = second_person.show_request(desk.services, OFFICER, waits)
+    assert (gone["state_zh"], gone["decided_by"]) == ("已失效", LEADER.id)
+    assert gone["note"] == "事项已结束,申请已无从办理,自动失效。"
+    with desk.services.store.reading() as tx:
+        noted = tx.all(t.audit.select().where(t.audit.c.action == "request.lapsed"))
+        ended = tx.one(t.audit.select().where(t.audit.c.action == "incident.void"))
+    assert ended is not None
+    assert [(row.subject, row.at) for row in noted] == [(f"incident:{no}", ended.at)]
+    for late in (
+        lambda: incidents.approve(desk.services, LEADER, waits),
+        lambda: incidents.reject(desk.services, LEADER, waits),
+        lambda: second_person.withdraw(desk.services, OFFICER, waits),
+    ):
+        with pytest.raises(Refused, match="已失效"):
+            late()
+
+
+def test_an_ending_that_is_refused_lets_nothing_lapse(desk: Desk) -> None:
+    no = desk.register(Severity.MAJOR, occurred="2026-03-10 08:00", detected="2026-03-10 08:20")
+    waits = correction_asked(desk, no)
+    with pytest.raises(Refused, match="未完成的时钟"):
+        incidents.close(desk.services, OFFICER, no, "办结")
+    assert requests_by_state(desk) == {waits: "pending"}
+
+
+def test_a_punctual_release_can_be_confirmed_after_the_archiving(desk: Desk) -> None:
+    no = desk.register(detected="2026-03-10 08:30")
+    desk.now("2026-03-12 09:00")
+    desk.publish(no, PublicationKind.RESPONSE, "2026-03-12 08:00")
+    (waits,) = requests_by_state(desk)
+    incidents.close(desk.services, OFFICER, no, "已回应")
+    assert desk.states(no) == {RESPONSE: "satisfied_late"}
+    assert requests_by_state(desk) == {waits: "pending"}
+    incidents.approve(desk.services, LEADER, waits)
+    assert desk.states(no) == {RESPONSE: "satisfied"}
+    assert desk.view(no)["state"] == "closed"
+
+
+def test_a_flare_up_leaves_no_request_of_the_former_cycle(desk: Desk) -> None:
+    no = desk.register(detected="2026-03-10 08:30")
+    desk.now("2026-03-12 09:00")
+    desk.publish(no, PublicationKind.RESPONSE, "2026-03-12 08:00")
+    (waits,) = requests_by_state(desk)
+    incidents.close(desk.services, OFFICER, no, "已回应")
+    incidents.reopen(desk.services, OFFICER, no, "复燃", {})
+    assert requests_by_state(desk) == {waits: "lapsed"}
+    assert second_person.show_request(desk.services, OFFICER, waits)["note"].startswith("事项已重开")
+
+
+def test_what_waited_lapses_with_a_merge(desk: Desk) -> None:
+    first = desk.register(Severity.MAJOR, occurred="2026-03-10 08:00", detected="2026-03-10 08:20")
+    second = desk.register(Severity.MAJOR, occurred="2026-03-10 08:00", detected="2026-03-10 08:20")
+    waits, kept = correction_asked(desk, first), correction_asked(desk, second)
+    incidents.merge(desk.services, OFFICER, first, second, "同一事项")
+    assert requests_by_state(desk) == {waits: "lapsed", kept: "pending"}

@@ -219,12 +219,12 @@ def register(plan: dict[str, Any]) -> None:
     from huiying.domain.access import LOCAL_PERMISSIONS
     from huiying.domain.kinds import Kind
     from huiying.service import incidents, rulebook
-    from huiying.service.actor import Actor
+    from huiying.service.actor import EVERYWHERE, Actor
     from huiying.service.requests import RegisterRequest
 
     services = _services(plan)
     rulebook.sync(services)
-    actor = Actor("local:bench", "", LOCAL_PERMISSIONS)
+    actor = Actor("local:bench", "", LOCAL_PERMISSIONS, EVERYWHERE)
     seconds = []
     for number in range(120):
         request = RegisterRequest(title=f"示例事项{number}(虚构)", kind=Kind.OPINION, unit_id="office")

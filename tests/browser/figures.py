@@ -14,12 +14,12 @@ from config.settings import load_settings
 from huiying.bootstrap import build
 from huiying.domain.kinds import Kind, TimeKind
 from huiying.service import incidents, queries
-from huiying.service.actor import Actor
+from huiying.service.actor import EVERYWHERE, Actor
 from huiying.service.requests import RegisterRequest, TimeInput
 from tests.browser.browsers import DESK, until
 from tests.browser.stage import Stage
 
-_REGISTRAR = Actor("system:figures", "", frozenset({"register", "read"}))
+_REGISTRAR = Actor("system:figures", "", frozenset({"register", "read"}), EVERYWHERE)
 _LANES = ("main", "water", "transport", "health", "education", "emergency", "chengbei")
 
 

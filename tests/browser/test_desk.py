@@ -6,8 +6,10 @@ import json
 import re
 import time
 from collections.abc import Callable
+from datetime import datetime
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
 from playwright.sync_api import Page
@@ -64,16 +66,31 @@ def test_nobody_is_led_to_the_sign_in_page_and_back_to_where_they_were_going(sta
 def test_the_most_overdue_stands_first_and_the_tiles_sum_up(desk: Desk):
     page = desk("duty", "/")
     rows = page.eval_on_selector_all(_ROWS, _ORDER)
-    assert rows == sorted(rows), "by band, what nobody has acknowledged first, then by due time"
+    assert rows == sorted(rows), "by due time; of those due at once, what nobody has acknowledged"
     counts = page.eval_on_selector_all(".tiles .tile .count", "all => all.map(e => Number(e.textContent))")
     assert sum(counts) == int(page.get_attribute(".tiles", "data-active") or -1) == len(rows)
     assert page.locator(_ROWS).first.get_attribute("data-urgency") == "overdue"
+    assert counts[0] > 0
+    until(page, "overdue => document.title.startsWith('■' + overdue + ' ')", counts[0])
+
+
+def test_the_live_feed_and_the_time_of_beijing_are_in_sight_without_scrolling(desk: Desk):
+    page = desk("duty", "/")  # the browser believes to be in New York
+    until(page, "/^\\d\\d:\\d\\d:\\d\\d$/.test(document.getElementById('now').textContent)")
+    here = datetime.now(ZoneInfo("Asia/Shanghai"))
+    shown = datetime.strptime(page.inner_text("#now"), "%H:%M:%S").replace(tzinfo=here.tzinfo)
+    assert (
+        abs((here.hour - shown.hour) * 3600 + (here.minute - shown.minute) * 60 + here.second - shown.second) % 86_395
+        <= 5
+    )
+    feed = page.locator(".feed h2").bounding_box()
+    assert feed is not None
+    assert feed["y"] + feed["height"] < 900
 
 
 _ORDER = """rows => rows.map(row => [
-  ['overdue', 'hour', 'four', 'normal'].indexOf(row.dataset.urgency),
-  row.querySelector('.chip.acked') ? 1 : 0,
   Number(row.querySelector('time.left').dataset.due),
+  row.querySelector('.chip.acked') ? 1 : 0,
 ])"""
 
 
@@ -160,6 +177,54 @@ def _top(page: Page, place: str) -> float:
     box = page.locator(place).first.bounding_box()
     assert box is not None, place
     return box["y"]
+
+
+# -- what goes wrong on the way, what others do ------------------------------------------------------------------------
+
+
+def test_the_panel_follows_what_a_colleague_does_and_the_row_stays_marked(stage: Stage, desk: Desk):
+    no = numbers(stage.folder)["示例学校疑似食物中毒"]
+    here, there = desk("duty", f"/?incident={no}"), desk("head", "/")
+    assert here.locator(f"#board tr.here[data-no='{no}']").count() >= 1
+    was = here.locator("#panel .events li").count()
+    there.locator(f"#board tr[data-no='{no}'] button[name='only']").first.click()
+    there.wait_for_selector(f"#board tr[data-no='{no}'] .chip.acked")
+    until(here, "was => document.querySelector('#panel .events').textContent.includes('签收 示例处室负责人')", was)
+    assert here.locator(f"#board tr.here[data-no='{no}']").count() >= 1
+    assert here.locator("#board tr.here").count() == here.locator(f"#board tr[data-no='{no}']").count()
+
+
+def test_an_acknowledgement_that_does_not_arrive_says_so(desk: Desk, watches: list[Watch]):
+    page = desk("duty", "/")
+    watches[-1].allow(r"ERR_FAILED|htmx:(sendError|afterRequest)|net::")
+    page.route("**/acknowledge", lambda route: route.abort())
+    page.locator("#board button[name='only']").first.click()
+    page.locator("#notices .notice.fault").wait_for()
+    assert "不能确定是否已办理" in page.inner_text("#notices")
+    assert page.locator(_ROWS).count() > 10
+
+
+def test_what_a_proxy_answers_never_takes_the_place_of_the_queue(desk: Desk, watches: list[Watch]):
+    page = desk("duty", "/")
+    watches[-1].allow(r"50[23]|htmx:responseError|Response Status Error")
+    page.route("**/acknowledge", lambda route: route.fulfill(status=503, body="<h1>Bad gateway</h1>"))
+    page.route("**/desk/queue*", lambda route: route.fulfill(status=502, body="<h1>Bad gateway</h1>"))
+    page.locator("#board button[name='only']").first.click()
+    page.locator("#notices .notice.fault").wait_for()
+    assert "服务器没有正常答复" in page.inner_text("#notices")
+    page.evaluate("htmx.trigger('#board', 'huiying:refresh')")
+    page.locator("#live-strip").wait_for()
+    assert page.locator(_ROWS).count() > 10
+    assert "Bad gateway" not in page.inner_text("body")
+
+
+def test_on_a_telephone_a_row_leads_to_its_incident(stage: Stage, desk: Desk):
+    page = desk("duty", "/", viewport=PHONE)
+    until(page, "Boolean(window.huiyingDesk)")
+    row = page.locator(_ROWS).first
+    no = row.get_attribute("data-no")
+    row.locator("a.main").click()
+    page.wait_for_url(f"{stage.url}/incidents/{no}")
 
 
 # -- time --------------------------------------------------------------------------------------------------------------

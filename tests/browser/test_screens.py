@@ -40,6 +40,7 @@ def test_a_screen_is_accessible_quiet_and_fits_a_telephone(screen: Screen, langu
                 assert axe(page) == []
         else:
             assert page.evaluate("document.scrollingElement.scrollHeight <= innerHeight")
+            assert page.evaluate(_CUT_OFF) == []
     finally:
         page.close()
 
@@ -61,6 +62,13 @@ def _back_to_chinese(stage: Stage, chromium, signed_in, role: str) -> None:
     _in_language(page, "zh")
     context.close()
 
+
+#: Lines of the wall's cards that are wider than their card: only titles and units may end in an ellipsis.
+_CUT_OFF = """
+[...document.querySelectorAll('.wall-cards:not([hidden]) .wall-card > *')]
+  .filter(e => e.scrollWidth > e.clientWidth + 1 || (e.querySelector('.name') || e).scrollWidth > e.clientWidth + 1)
+  .map(e => e.textContent)
+"""
 
 #: What sticks out to the right without scrolling the page: cut off, and nobody sees it.
 _WIDE = """

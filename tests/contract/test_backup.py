@@ -30,7 +30,7 @@ from huiying.store.tables import audit, audit_head, counter, heartbeat, metadata
 from tests.fakes.clock import FakeClock
 from tests.fakes.rows import contents, fill
 
-_CHANGED_BY_RESTORE = frozenset({"setting", "counter", "audit", "audit_head", "session"})
+_CHANGED_BY_RESTORE = frozenset({"setting", "counter", "audit", "audit_head", "session", "device_mark"})
 
 
 @pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)])
@@ -77,6 +77,48 @@ def test_every_row_of_every_table_comes_back(store: Store, target: Store, tmp_pa
     assert last is not None
     assert (last.seq, last.action, last.actor, last.at) == (noted.count + 1, "restore", "local:root", clock())
     assert json.loads(last.payload)["audit_hash"] == noted.hash
+
+
+FORMER = Path(__file__).parents[1] / "data" / "backup-schema-1.zip"
+
+
+def test_a_backup_of_the_first_version_is_restored_into_this_one(target: Store, clock: FakeClock):
+    """Made by the program of that version, and never made anew: it is what lies in somebody's safe."""
+    with archive.open_archive(FORMER) as former:
+        assert former.manifest.schema == 1
+        counts = {member.shape.name: member.rows for member in former.manifest.members}
+    clock.advance(timedelta(days=400))
+    restored = restore(FORMER, target, actor="local:root")
+    assert restored.verdict.ok
+    check_version(target.engine)
+    found = _contents(target)
+    changed = _CHANGED_BY_RESTORE - {"session"}
+    assert {name: len(rows) for name, rows in found.items() if name not in changed} == {
+        name: rows for name, rows in counts.items() if name not in changed
+    }
+    assert found["device_mark"] == []
+    assert verify(target).ok
+    with target.reading() as tx:
+        assert is_held(tx)
+
+
+def test_no_mark_of_a_browser_comes_back_with_a_backup(store: Store, empty: Store, tmp_path: Path):
+    fill(store)
+    restore(backup(store, tmp_path / "b.zip").path, empty)
+    assert _contents(store)["device_mark"]
+    assert _contents(empty)["device_mark"] == []
+
+
+def test_a_database_of_the_first_version_can_be_backed_up_as_it_is(empty: Store, target: Store, tmp_path: Path):
+    restore(FORMER, empty)
+    with empty.engine.begin() as conn:  # back to what the first version had, but for the restore's own traces
+        conn.exec_driver_sql("DROP TABLE device_mark")
+        conn.exec_driver_sql("ALTER TABLE session DROP COLUMN browser_id")
+        conn.exec_driver_sql("UPDATE huiying_version SET version_num = '0001'")
+    made = backup(empty, tmp_path / "former.zip")
+    assert (made.manifest.schema, made.verdict.ok) == (1, True)
+    restore(made.path, target)
+    check_version(target.engine)
 
 
 def test_new_rows_get_numbers_behind_the_restored_ones(store: Store, target: Store, tmp_path: Path):

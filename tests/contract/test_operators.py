@@ -22,6 +22,7 @@ from huiying.domain.errors import (
 )
 from huiying.domain.outcome import Accepted, Permanent
 from huiying.service import channels, people, roster_admin, tokens
+from huiying.service.actor import Actor
 from huiying.service.joining import join
 from huiying.service.roster_admin import ShiftInput
 from huiying.service.services import Services
@@ -322,14 +323,15 @@ def test_failures_a_quarter_of_an_hour_apart_close_nothing(services: Services, c
 def test_a_token_ends_with_its_time_its_revocation_and_its_scope(services: Services, clock: FakeClock):
     roster_admin.grant_access(services, OPERATOR, "zhang", "duty", "office")
     password = tokens.issue_password(services, OPERATOR, "zhang")["password"]
-    made = tokens.exchange_password(services, "zhang", password, days=1)
+    scopes = ["read", "acknowledge", tokens.ISSUE]
+    made = tokens.exchange_password(services, "zhang", password, days=1, scopes=scopes)
     actor = tokens.authenticate(services, made["token"])
     narrow = tokens.create_token(services, actor, name="看板", scopes=["read"], days=365)
     assert tokens.authenticate(services, narrow["token"]).permissions == {"read"}
-    with pytest.raises(Forbidden):
-        tokens.create_token(services, tokens.authenticate(services, narrow["token"]), name="更宽", scopes=["register"])
-    wide = tokens.create_token(services, tokens.authenticate(services, narrow["token"]), name="不写范围")
-    assert wide["scopes"] == ["read"]
+    with pytest.raises(Forbidden, match="不能超出"):
+        tokens.create_token(services, actor, name="更宽", scopes=["register"])
+    like = tokens.create_token(services, actor, name="不写范围")
+    assert like["scopes"] == ["acknowledge", "read"]
     clock.advance(timedelta(days=1))
     with pytest.raises(NotAuthenticated):
         tokens.authenticate(services, made["token"])
@@ -342,6 +344,28 @@ def test_a_token_ends_with_its_time_its_revocation_and_its_scope(services: Servi
 def test_a_token_lives_at_most_a_year(on_sqlite: Services, days: int):
     with pytest.raises(InvalidInput):
         tokens.exchange_password(on_sqlite, "zhang", "x", days=days)
+
+
+def test_a_token_has_no_offspring_unless_it_was_made_for_that(services: Services):
+    roster_admin.grant_access(services, OPERATOR, "zhang", "duty", "office")
+
+    def exchanged(*scopes: str) -> Actor:
+        password = tokens.issue_password(services, OPERATOR, "zhang")["password"]
+        made = tokens.exchange_password(services, "zhang", password, scopes=scopes)
+        return tokens.authenticate(services, made["token"])
+
+    for actor in (exchanged(), exchanged("read")):  # not even with everything the person may do
+        with pytest.raises(Forbidden, match="用令牌不能再办令牌"):
+            tokens.create_token(services, actor, name="后代", scopes=["read"])
+    parent = exchanged("read", tokens.ISSUE)
+    child = tokens.create_token(services, parent, name="后代")
+    grandchild = tokens.authenticate(services, child["token"])
+    assert (grandchild.permissions, grandchild.issues_tokens) == (frozenset({"read"}), False)
+    with pytest.raises(Forbidden, match="用令牌不能再办令牌"):
+        tokens.create_token(services, grandchild, name="再后代")
+    # One that may do nothing but make tokens must not make one without a scope, which would stand for everything.
+    with pytest.raises(Forbidden, match="没有任何权限"):
+        tokens.create_token(services, exchanged(tokens.ISSUE), name="全部")
 
 
 def test_nobody_makes_a_token_for_somebody_else(services: Services):

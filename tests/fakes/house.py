@@ -18,7 +18,7 @@ from config.sealed import Sealer
 from config.settings import Settings
 from huiying.domain.access import GRANTS, LOCAL_PERMISSIONS, AccessRole
 from huiying.service import channels, hashing, people, roster_admin, rulebook, tokens
-from huiying.service.actor import Actor
+from huiying.service.actor import EVERYWHERE, Actor
 from huiying.service.claims import claim_due
 from huiying.service.delivery import record_outcomes, send_claimed
 from huiying.service.expand import expand_due
@@ -40,7 +40,7 @@ def cheap_passwords(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(hashing, "_hasher", _cheap_hasher)
 
 
-OPERATOR = Actor("local:tester", "", LOCAL_PERMISSIONS)
+OPERATOR = Actor("local:tester", "", LOCAL_PERMISSIONS, EVERYWHERE)
 
 
 def make_services(
@@ -51,8 +51,8 @@ def make_services(
     return Services(store, made, Sealer(folder / "seal.key"), b"k" * 32, make_notifier)
 
 
-def acting(person_id: str, *roles: AccessRole, units: tuple[str, ...] = ()) -> Actor:
-    """An actor as a token of this person would make it."""
+def acting(person_id: str, *roles: AccessRole, units: tuple[str, ...] = ("office",)) -> Actor:
+    """An actor as a token of this person would make it; the office is the topmost unit."""
     granted = frozenset(permission.value for role in roles for permission in GRANTS[role])
     return Actor(f"person:{person_id}", person_id, granted, frozenset(units))
 

@@ -23,6 +23,7 @@ from huiying.store import tables as t
 from huiying.web.app import create_app
 from huiying.web.guard import Throttle
 from huiying.web.pages import sign_in
+from tests.fakes.desk import take_seat
 from tests.fakes.house import OPERATOR, House, cheap_passwords, house_template, open_house
 
 __all__ = ["cheap_passwords", "house_template"]
@@ -581,7 +582,9 @@ def test_no_address_and_no_cookie_of_a_browser_makes_an_internal_failure(house, 
 
 def test_a_wall_reads_one_unit_never_locks_and_ends_with_its_token(house, browser):
     actor = tokens.authenticate(house.services, house.tokens["zhang"])
-    made = tokens.create_token(house.services, actor, name="大屏", scopes=["read"], days=30)
+    made = tokens.exchange_password(
+        house.services, "zhang", new_one_time(house, "zhang"), name="大屏", scopes=["read"], days=30
+    )
     browser.get("/login")
     assert browser.post("/login/wall", token=house.tokens["zhang"]).status_code == 403
     assert browser.post("/login/wall", token="hy_wrong").status_code == 401
@@ -595,8 +598,84 @@ def test_a_wall_reads_one_unit_never_locks_and_ends_with_its_token(house, browse
     assert session is not None
     assert (session.stage, session.read_only) == ("open", True)
     assert session.actor.permissions == {"read"}
-    assert session.actor.units == {"office"}
+    assert session.actor.units == frozenset({"office"})
     for path in ("/password", "/enrol", "/devices"):
         assert browser.get(path).status_code == 403
     tokens.revoke_token(house.services, actor, made["id"])
     assert sessions.look(house.services, browser.secret) is None
+
+
+# -- resets by somebody else -------------------------------------------------------------------------------------------
+
+
+def test_after_a_reset_the_sign_in_says_who_did_it_and_the_inbox_keeps_it(house, browser):
+    settle(house, browser, "zhang")
+    browser.sign_out()
+    house.clock.advance(timedelta(hours=1))
+    password = accounts.reset_password(house.services, OPERATOR, "zhang")["password"]
+    house.clock.advance(timedelta(hours=1))
+    browser.sign_in("zhang", password)
+    browser.get("/password")
+    browser.post("/password", new_password=OTHER, again_password=OTHER)
+    page = browser.get("/devices").text
+    assert "此后 服务器本机命令行 于 2025年6月2日 星期一 10:00 重置了登录密码。" in page
+    assert "重置了登录密码" in browser.get("/inbox").text
+
+
+def test_one_administrators_token_does_not_reset_both_factors(house, app, browser):
+    settle(house, browser, "wang")
+    enrol(house, browser)
+    actor = tokens.authenticate(house.services, house.tokens["boss"])
+    accounts.reset_second_factor(house.services, actor, "wang")
+    with TestClient(app) as client:
+        seat = take_seat(house.services, client, "boss")
+        page = seat.post("/admin/people/wang/password")
+    assert page.status_code == 403
+    assert "同一人不得经手两项" in page.text
+    assert "目前没有其他管理员可以办理" in page.text
+    assert 'class="secret"' not in page.text
+
+
+# -- browsers that are known -------------------------------------------------------------------------------------------
+
+
+def set_cookies(response: httpx.Response) -> list[str]:
+    return [line for line in response.headers.get_list("set-cookie") if line.startswith("hy_device=")]
+
+
+def test_a_known_browser_is_not_locked_out_and_a_strange_one_is(house, browser, second_browser):
+    settle(house, browser, "zhang")
+    browser.sign_out()
+    for _ in range(5):
+        second_browser.sign_in("zhang", "wrong")
+    assert second_browser.sign_in("zhang").status_code == 429
+    assert browser.sign_in("zhang").status_code == 303
+    assert "个浏览器记得您曾登录" in browser.get("/devices").text
+
+
+def test_the_mark_is_a_cookie_for_the_door_alone_and_comes_after_the_whole_sign_in(house, app):
+    with TestClient(app, base_url="https://desk.example", follow_redirects=False) as client:
+        seat = Browser(client)
+        started = seat.sign_in("zhang", new_one_time(house, "zhang"))
+        assert set_cookies(started) == []
+        seat.get("/password")
+        (given,) = set_cookies(seat.post("/password", new_password=PASSWORD, again_password=PASSWORD))
+    for word in ("; httponly", "; path=/login", "; samesite=lax", "; secure", "; max-age=7776000"):
+        assert word in given.lower(), word
+
+
+def test_going_away_keeps_the_browser_known_and_clearing_does_not(house, browser, second_browser):
+    settle(house, browser, "zhang")
+    session = sessions.look(house.services, browser.secret)
+    assert session is not None
+    browser.get("/devices")
+    assert browser.post(f"/devices/{session.id}/revoke").headers["location"] == "/login"
+    for _ in range(5):
+        second_browser.sign_in("zhang", "wrong")
+    assert browser.sign_in("zhang").status_code == 303
+    browser.get("/devices")
+    assert browser.post("/devices/forget").status_code == 303
+    assert "个浏览器记得" not in browser.get("/devices").text
+    browser.sign_out()
+    assert browser.sign_in("zhang").status_code == 429
+    assert len(audited(house, "session.marks_forgotten")) == 1

@@ -320,3 +320,29 @@ def test_acknowledging_a_request_for_a_second_person_takes_up_no_clock(client: T
         step = tx.one(sa.select(t.timed_action).where(t.timed_action.c.step_id == "unacknowledged_1h"))
     assert step is not None
     assert step.state == "done"
+
+
+def test_what_was_said_before_a_flare_up_takes_up_none_of_its_clocks(client: TestClient, house: House, no: str):
+    actor = acting("zhang", AccessRole.DUTY)
+    merged = register(client, house)
+    run_engine_once(house.services)
+    incidents.merge(house.services, actor, merged, no, "同一事项")
+    run_engine_once(house.services)
+    merging = link_of(house, "zhang")
+    assert "并入本事项" in everything(house)
+    house.clock.advance(timedelta(hours=1))
+    publish_everything(house, no)
+    incidents.close(house.services, actor, no, "已回应")
+    incidents.reopen(house.services, actor, no, "复燃")
+    fresh = queries.view_incident(house.services, no)["clocks"]
+    assert [clock["state"] for clock in fresh if clock["binding"]] != []
+    run_engine_once(house.services)
+    waiting = queries.duty_now(house.services)["unacknowledged"]
+    (mine,) = {one["notice_no"] for one in waiting if one["person"] == "zhang" and one["event"] == "registered"}
+    assert client.get(merging).status_code == 200
+    assert press(client, merging).status_code == 409
+    assert acknowledgements(house) == []
+    assert queries.duty_now(house.services)["unacknowledged"] == waiting
+    # The message of the new cycle does.
+    assert press(client, f"/a/{ack_token(house.services.server_key, mine)}").status_code == 303
+    assert {given.clock_id for given in acknowledgements(house)} > {None}

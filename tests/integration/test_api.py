@@ -349,7 +349,13 @@ def test_the_administrator_sees_no_content_and_the_auditor_changes_none(client: 
 
 
 def test_a_token_never_does_more_than_its_scope(client: TestClient, house: House):
-    made = client.post("/api/v1/tokens", json={"name": "看板", "scopes": ["read"]}, headers=house.bearer("zhang"))
+    asked = {"name": "看板", "scopes": ["read"]}
+    refused = client.post("/api/v1/tokens", json=asked, headers=house.bearer("zhang"))
+    assert (refused.status_code, refused.json()["detail"]) == (403, tokens.NO_OFFSPRING)
+    password = tokens.issue_password(house.services, OPERATOR, "zhang")["password"]
+    body = {"person_id": "zhang", "password": password, "scopes": ["read", "acknowledge", "token"]}
+    parent = {"Authorization": f"Bearer {client.post('/api/v1/tokens/exchange', json=body).json()['token']}"}
+    made = client.post("/api/v1/tokens", json=asked, headers=parent)
     narrow = {"Authorization": f"Bearer {made.json()['token']}"}
     assert client.get("/api/v1/clocks", headers=narrow).status_code == 200
     assert client.post(INCIDENTS, json=incident(), headers=narrow).status_code == 403

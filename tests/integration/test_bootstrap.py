@@ -11,10 +11,14 @@ import sqlalchemy as sa
 
 from config.settings import Settings, load_settings
 from huiying import bootstrap
-from huiying.domain.errors import Refused
+from huiying.domain.errors import Refused, Unavailable
+from huiying.service import backup
+from huiying.service.archive import open_archive
+from huiying.service.backup import verify_archive
 from huiying.service.services import Services
 from huiying.store import tables as t
-from huiying.store.schema import VERSION_TABLE
+from huiying.store.schema import VERSION_TABLE, schema_version
+from huiying.store.tables import SCHEMA_VERSION
 from tests.fakes.house import cheap_passwords
 
 __all__ = ["cheap_passwords"]
@@ -99,6 +103,50 @@ def test_a_command_never_changes_an_older_schema(settings: Settings, monkeypatch
     for options in ({}, {"prepare": False}, {"upgrade_schema": True}):
         with pytest.raises(Refused, match="9999"):
             bootstrap.build(settings, **options)
+
+
+def make_former(settings: Settings) -> None:
+    """The data directory as the first version of the schema left it."""
+    services = bootstrap.build(settings)
+    with services.store.engine.begin() as conn:
+        conn.exec_driver_sql("DROP TABLE device_mark")
+        conn.exec_driver_sql("ALTER TABLE session DROP COLUMN browser_id")
+        conn.exec_driver_sql(f"UPDATE {VERSION_TABLE} SET version_num = '0001'")
+    services.store.close()
+
+
+def test_serve_alone_brings_an_older_schema_up_to_date_and_keeps_a_backup_of_it(settings: Settings):
+    make_former(settings)
+    for options in ({}, {"prepare": False}):
+        with pytest.raises(Refused, match="自动备份并升级"):
+            bootstrap.build(settings, **options)
+    assert list(settings.data_dir.glob("*.zip")) == []
+    services = bootstrap.build(settings, upgrade_schema=True)
+    assert schema_version(services.store.engine) == SCHEMA_VERSION
+    (kept,) = settings.data_dir.glob(f"{bootstrap.BEFORE_UPGRADE}1-*.zip")
+    assert stat.S_IMODE(kept.stat().st_mode) == 0o600
+    with open_archive(kept) as archive:
+        assert archive.manifest.schema == 1
+        assert verify_archive(archive).ok
+    services.store.close()
+    bootstrap.build(settings, upgrade_schema=True).store.close()
+    assert len(list(settings.data_dir.glob("*.zip"))) == 1, "nothing to upgrade, nothing to keep"
+
+
+def test_without_room_for_the_backup_nothing_is_upgraded(settings: Settings, monkeypatch: pytest.MonkeyPatch):
+    make_former(settings)
+
+    def full(*_: object, **__: object) -> None:
+        raise Unavailable("磁盘已满。")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(backup, "backup", full)
+        with pytest.raises(Refused, match=r"升级前的备份未能完成.*磁盘已满"):
+            bootstrap.build(settings, upgrade_schema=True)
+    store = bootstrap.open_store(settings)
+    assert schema_version(store.engine) == 1
+    store.close()
+    bootstrap.build(settings, upgrade_schema=True).store.close()
 
 
 def test_rule_files_are_read_again_only_when_they_change(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

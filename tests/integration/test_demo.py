@@ -16,7 +16,7 @@ from huiying.domain.errors import Refused
 from huiying.domain.kinds import Kind, TimeKind
 from huiying.domain.passwords import fault
 from huiying.service import audit, channels, demo, incidents, queries
-from huiying.service.actor import Actor
+from huiying.service.actor import EVERYWHERE, Actor
 from huiying.service.demo_script import SamplePerson
 from huiying.service.requests import RegisterRequest, TimeInput
 from huiying.service.senders import NoSender, Senders
@@ -24,7 +24,7 @@ from huiying.service.services import Services
 from huiying.service.sessions import sign_in
 from huiying.store import tables as t
 
-LOCAL = Actor("local:tester", permissions=LOCAL_PERMISSIONS)
+LOCAL = Actor("local:tester", permissions=LOCAL_PERMISSIONS, units=EVERYWHERE)
 
 
 def _outfit(folder: Path, **settings: object) -> Services:

@@ -95,15 +95,64 @@ def test_the_most_overdue_stands_first_and_the_tiles_add_up(house: House, zhang:
     assert "超 2 小时 00 分" in html
 
 
-def test_in_a_band_what_nobody_acknowledged_comes_first(house: House, zhang: Seat):
+def test_an_acknowledgement_moves_nothing_that_is_more_urgent_down(house: House, zhang: Seat):
     first = clock(house, incident(house, 1), timedelta(hours=-2))
     clock(house, incident(house, 2), timedelta(hours=-1))
-    clock(house, incident(house, 3), timedelta(minutes=5))
-    assert zhang.post("/acknowledge", {"only": first}).status_code == 303
-    assert numbers(zhang.get("/").text) == ["2025-0002", "2025-0001", "2025-0003"]
+    alike = clock(house, incident(house, 3), timedelta(hours=9))
+    clock(house, incident(house, 4), timedelta(hours=9))
+    for number in (first, alike):
+        assert zhang.post("/acknowledge", {"only": number}).status_code == 303
+    wanted = ["2025-0001", "2025-0002", "2025-0004", "2025-0003"]
+    assert numbers(zhang.get("/").text) == wanted, "of those due at once, what nobody has acknowledged"
     house.clock.advance(timedelta(hours=13))
     seat = take_seat(house.services, zhang.client, "zhang")
-    assert numbers(seat.get("/").text)[0] == "2025-0001", "an acknowledgement holds for a time only"
+    assert numbers(seat.get("/").text)[2:] == ["2025-0003", "2025-0004"], "an acknowledgement holds for a time only"
+
+
+def test_what_was_overdue_when_it_was_reported_is_not_called_the_offices_own_lateness(house: House, zhang: Seat):
+    clock(house, incident(house, 1), timedelta(hours=-2), on_receipt=True, state="breached")
+    clock(house, incident(house, 2), timedelta(hours=-1), state="breached")
+    for url in ("/", "/wall", "/desk/queue"):
+        page = zhang.get(url).text
+        assert page.count('class="chip overdue received"') == 1, url
+        assert page.count("<b>接报时已逾期</b>") == 1, url
+        assert page.count("<b>已超时</b>") == 1, url
+    assert "其中接报时已逾期 1" in zhang.get("/").text
+
+
+def test_the_navigation_counts_what_waits_for_this_person(house: House, zhang: Seat):
+    def waiting(seat: Seat, url: str = "/") -> dict[str, str]:
+        found = re.findall(r'id="waiting-(\w+)" class="counter num"( hidden)?[^>]*> ([\d+]+)<', seat.get(url).text)
+        return {name: number for name, hidden, number in found if not hidden}
+
+    boss = take_seat(house.services, zhang.client, "wang")
+    number = incident(house, 1)
+    for seat in (zhang, boss):
+        seat.post("/inbox/read")
+    assert waiting(zhang) == waiting(boss) == {}
+    with house.services.store.transaction("test") as tx:
+        request = {
+            "incident_id": number, "command": "void", "payload": {}, "reasons": [], "requested_by": "person:zhang",
+            "requested_at": house.clock(), "state": "pending",
+        }  # fmt: skip
+        tx.run(t.change_request.insert().values(**request))
+        for place in range(120):
+            message = {"notice_no": f"N-{place}", "person_id": "zhang", "created_at": house.clock(), "text": "示例"}
+            tx.run(t.inbox_message.insert().values(**message))
+    assert waiting(boss) == {"requests": "1"}, "it waits for whoever may decide, not for the applicant"
+    assert waiting(zhang) == {"inbox": "99+"}
+    assert waiting(zhang, "/desk/queue?auto=1") == {"inbox": "99+"}, "and is renewed with the queue"
+    zhang.post("/inbox/read")
+    assert waiting(zhang) == {}
+
+
+def test_the_panel_asks_for_itself_again_when_the_queue_changes(house: House, zhang: Seat):
+    clock(house, incident(house, 1), timedelta(hours=1))
+    page = zhang.get("/").text
+    asked = re.search(r'data-shown="2025-0001" hx-get="([^"]+)" hx-trigger="([^"]+)"', page)
+    assert asked is not None
+    assert "sse:queue" in asked.group(2)
+    assert 'data-shown="2025-0001"' in zhang.get(asked.group(1)).text
 
 
 @pytest.mark.parametrize(
@@ -304,7 +353,7 @@ def test_with_htmx_the_answer_is_the_queue_itself(house: House, zhang: Seat):
     answer = zhang.post("/acknowledge", {"only": number}, headers={"HX-Request": "true"})
     assert answer.status_code == 200
     assert "<html" not in answer.text
-    assert 'id="notices" hx-swap-oob="true"' in answer.text
+    assert 'id="notices" hx-swap-oob="innerHTML"' in answer.text
     assert "张一" in answer.text
 
 
@@ -472,7 +521,7 @@ def test_a_page_that_works_without_a_script(house: House, zhang: Seat):
     assert '<noscript><meta http-equiv="refresh" content="60"></noscript>' in html
     assert '<form method="post" action="/acknowledge"' in html
     assert "剩 2 小时 00 分" in html
-    assert 'href="/?incident=2025-0001"' in html
+    assert 'href="/?incident=2025-0001#panel"' in html
 
 
 def test_every_route_of_the_main_screen_declares_one_policy():

@@ -204,8 +204,13 @@ def test_the_preview_shows_clocks_clauses_and_reminders_and_writes_nothing(sit: 
         "最紧",
         "06-02 12:30",
         "剩 4 小时 00 分",
+        "超时 → ",
+        "督查室",
     ):
         assert words in part.text
+    first = re.search(r"提醒与升级 (\d+) 次</summary>\s*<ol[^>]*>(.*?)</ol>", part.text, re.DOTALL)
+    assert first is not None
+    assert int(first.group(1)) == first.group(2).count("<li") > 4, "every message that would be sent, none left out"
     assert rows(house, t.incident) == 0
     assert rows(house, t.audit) == before
 
@@ -401,6 +406,21 @@ def test_an_empty_form_comes_back_open_with_what_is_wrong(house: House, sit: Sit
         assert "还在&lt;这里&gt;" in answer.text
 
 
+@pytest.mark.parametrize("name", sorted(ACTIONS))
+def test_the_address_of_a_form_opens_it(house: House, sit: Sit, name: str):
+    place = register(sit())
+    answer = sit().get(f"{place}/{name}")
+    assert (answer.status_code, answer.headers["location"]) == (303, f"{place}?open={name}#act-{name}")
+    if f'id="act-{name}"' in (page := sit().get(f"{place}?open={name}").text):
+        assert re.search(rf'id="act-{name}"[^>]* open', page)
+        assert len(re.findall(r'<details class="act[^>]* open', page)) == 1
+
+
+def test_a_refused_registration_still_belongs_to_registering(sit: Sit):
+    refused = sit().post("/incidents", {**NEW, "title": ""}).text
+    assert re.findall(r'<a href="([^"]+)" aria-current="page"', refused) == ["/incidents/new"]
+
+
 def scene_end(sit: Sit, place: str) -> None:
     sit().post(f"{place}/void", REASON)
     assert sit("wang").post("/requests/1/approve", {}).status_code == 303
@@ -416,7 +436,6 @@ def test_without_the_permission_or_the_token_nothing_is_sent(sit: Sit, house: Ho
     foreign = sit("zhao").post(f"{place}/{name}", REASON, headers={"sec-fetch-site": "cross-site"})
     assert foreign.status_code == 403
     assert rows(house, t.history) == before
-    assert sit("li").get(f"{place}/{name}").headers["location"] == place
 
 
 def test_registering_and_previewing_need_the_token_and_the_permission(sit: Sit, house: House):
@@ -539,11 +558,17 @@ def test_an_applicant_who_may_approve_does_not_approve_their_own(sit: Sit):
     assert sit("zhao").post("/requests/1/approve", {}).status_code == 403
 
 
-def test_what_can_no_longer_be_carried_out_is_said_and_not_offered(sit: Sit):
+def test_what_can_no_longer_be_carried_out_is_said_and_not_offered(sit: Sit, house: House):
     place = register(sit())
     sit().post(f"{place}/void", REASON)
     sit().post(f"{place}/hand-over", REASON)
     assert sit("wang").post("/requests/1/approve", {}).status_code == 303
+    assert "没有待确认的变更" in sit("wang").get("/requests").text
+    lapsed = sit().get(place).text
+    assert "已失效" in lapsed
+    assert "事项已结束,申请已无从办理,自动失效。" in lapsed
+    with house.services.store.transaction("test") as tx:  # as a former version of the program left it
+        tx.run(t.change_request.update().where(t.change_request.c.id == 2).values(state="pending"))
     page = sit("wang").get("/requests").text
     assert "按现在的情形已不能执行" in page
     assert "/requests/2/approve" in page  # the form's own address; its button is not there
@@ -677,6 +702,21 @@ def test_a_link_goes_to_web_addresses_only_and_tells_nobody_where_from(sit: Sit)
     page = sit().get(plain).text
     assert "javascript:alert(1)" in page
     assert not [a for tag, a in Elements(page).found if (a.get("href") or "").startswith("javascript")]
+
+
+def test_a_page_hears_what_has_been_done_since_it_was_made(sit: Sit):
+    place = register(sit())
+    page = sit("zhao").get(place).text
+    asked = re.search(rf'hx-get="({place}/news\?seen=\d+&amp;auto=1)" hx-trigger="every 15s"', page)
+    assert asked is not None
+    address = asked.group(1).replace("&amp;", "&")
+    assert sit("zhao").get(address).status_code == 204
+    assert sit().post(f"{place}/acknowledge", {}).status_code == 303
+    told = sit("zhao").get(address)
+    assert told.status_code == 200
+    assert "签收 张一" in told.text
+    assert f'href="{place}"' in told.text
+    assert sit("zhao").get("/incidents/2099-0001/news?seen=0").status_code == 404
 
 
 def test_an_unknown_incident_is_a_page_that_says_so(sit: Sit):

@@ -22,7 +22,7 @@ from flows.rest import PrefectApi
 from huiying.domain.access import AccessRole
 from huiying.domain.kinds import Kind, TimeKind
 from huiying.domain.outcome import Permanent
-from huiying.service import channels, handover, incidents, queries, roster_admin, tokens
+from huiying.service import channels, handover, incidents, people, queries, roster_admin, tokens
 from huiying.service.requests import RegisterRequest, TimeInput
 from huiying.service.roster_admin import ShiftInput
 from huiying.store import tables as t
@@ -292,6 +292,25 @@ def test_pages_go_on_where_the_last_one_ended(house: House, seats: dict[str, Sea
         following = re.search(r'rel="next" href="([^"]+)"', page)
         url = following.group(1).replace("&amp;", "&") if following else ""
     assert seen == list(range(seen[0], 0, -1))
+    assert re.search(r'rel="first" href="/audit\?">« 第一页', page)
+
+
+def test_a_units_auditor_is_told_what_the_page_leaves_out_and_takes_no_export(
+    house: House, client: TestClient, no: str
+):
+    people.add_person(house.services, OPERATOR, "ren", name="任八", unit_id="water")
+    roster_admin.grant_access(house.services, OPERATOR, "ren", "auditor", "water")
+    seat = take_seat(house.services, client, "ren")
+    page = settled(seat, house)
+    assert re.search(r"链完整 ✓ 已校验 \d+ 条", page)
+    assert "此处仅列与您单位有关的" in page
+    assert f"incident:{no}" not in page.replace('placeholder="incident:2026-0001"', "")
+    assert 'action="/audit/export"' not in page
+    assert "链条须整体导出" in page
+    answer = seat.post("/audit/export", {"since": "0"})
+    assert answer.status_code == 403
+    assert "链条须整体导出" in answer.text
+    assert audited(house, "audit.export") == []
 
 
 def test_the_export_is_verified_by_its_own_program(house: House, seats: dict[str, Seat], no: str, tmp_path: Path):
@@ -334,6 +353,8 @@ def test_both_sign_the_same_paper_each_in_their_own_session(house: House, seats:
     out, into = seats["zhang"], seats["zhao"]
     url = prepared(out)
     paper = out.get(url).text
+    # A number alone says nothing to the one who takes over: it stands above its title in every list.
+    assert len(re.findall(rf'href="/incidents/{no}">{no}</a><br><span class="free small">示例', paper)) >= 3
     for words in (no, "等水务局回电", "尚未签收的提醒", "下一班内到期", "尚未签字"):
         assert words in paper
     assert "<script>alert" not in paper
@@ -421,8 +442,9 @@ def test_a_change_of_shift_that_nobody_signed_is_told_at_the_desk(house: House, 
 
 
 def wall_token(house: House, *scopes: str) -> str:
-    actor = acting("zhang", AccessRole.DUTY)
-    return str(tokens.create_token(house.services, actor, name="大屏", scopes=list(scopes), days=30)["token"])
+    password = tokens.issue_password(house.services, OPERATOR, "zhang")["password"]
+    made = tokens.exchange_password(house.services, "zhang", password, name="大屏", scopes=scopes, days=30)
+    return str(made["token"])
 
 
 def open_wall(client: TestClient, token: str) -> str:

@@ -65,6 +65,7 @@ POST /unlock                                  public
 POST /logout                                  public
 GET  /devices                                 signed
 POST /devices/{session_id}/revoke             signed
+POST /devices/forget                          signed
 GET  /                                        signed any wall
 GET  /desk/queue                              read
 GET  /desk/panel/{no}                         read unit
@@ -78,6 +79,7 @@ POST /incidents                               register
 GET  /incidents                               read
 GET  /incidents/{no}                          read unit
 GET  /incidents/{no}/runs                     read unit
+GET  /incidents/{no}/news                     read unit
 POST /incidents/{no}/acknowledge              acknowledge unit
 GET  /incidents/{no}/acknowledge              read form
 POST /incidents/{no}/release                  release unit
@@ -502,7 +504,7 @@ def _for_the_entitled(line: Line, answer: httpx.Response, got: str, *, to_sign_i
         return ""
     if "form" in line.marks and status == 303:  # the form stands on the incident's own page, which asks for itself
         target = answer.headers["location"].partition("#")[0]
-        return "" if re.fullmatch(r"/incidents/[0-9-]+", target) else got
+        return "" if re.fullmatch(r"/incidents/[0-9-]+\?open=[a-z-]+", target) else got
     return "" if status == 200 else f"{got}, but 200 was due"
 
 

@@ -183,7 +183,12 @@ def test_what_if_shows_the_deadlines_of_other_times_and_severities(zhang: Seat):
 
 
 def test_policies_are_shown_step_by_step(zhang: Seat):
-    assert "/rules/policies/release-5h" in zhang.get("/rules/policies").text
+    listed = zhang.get("/rules/policies").text
+    assert "/rules/policies/release-5h" in listed
+    assert re.search(r'<td data-label="适用">权威信息发布 <code[^>]*>authoritative_release</code></td>', listed)
+    assert all(
+        name in listed for name in ("内部时钟 <code", "部门任务 <code", "工作日任务 <code", "其他文件明定的时限 <code")
+    )
     page = text_of(zhang.get("/rules/policies/release-5h").text)
     assert "left_10m" in page
     assert "督查室、主要负责人" in page

@@ -16,11 +16,43 @@ from alembic.migration import MigrationContext
 
 from huiying.domain.audit import GENESIS
 from huiying.domain.errors import Refused
+from huiying.service.archive import Archive, open_archive
+from huiying.service.audit import verify
 from huiying.store.db import Store, open_engine
-from huiying.store.schema import APPEND_ONLY, VERSION_TABLE, check_version, schema_version, upgrade
-from huiying.store.tables import SCHEMA_VERSION, audit_head, clock, clock_event, history, incident, metadata, unit
+from huiying.store.dump import (
+    Shape,
+    begin_load,
+    clear_rows,
+    count_rows,
+    former_shapes,
+    load_rows,
+    read_rows,
+    set_sequences,
+)
+from huiying.store.schema import (
+    APPEND_ONLY,
+    VERSION_TABLE,
+    check_version,
+    lock_schema,
+    migrate,
+    schema_version,
+    upgrade,
+)
+from huiying.store.tables import (
+    SCHEMA_VERSION,
+    audit_head,
+    clock,
+    clock_event,
+    history,
+    incident,
+    metadata,
+    session,
+    unit,
+)
+from tests.fakes.clock import FakeClock
 
 _ROOT = Path(__file__).parents[2]
+FORMER = _ROOT / "tests" / "data" / "backup-schema-1.zip"
 
 
 @pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)])
@@ -89,7 +121,7 @@ def test_migrations_and_metadata_make_the_same_database(empty: sa.Engine):
     for table, parts in created.items():
         for part, value in parts.items():
             assert migrated[table][part] == value, (
-                f"{part} of {table}: run python -m tests.tools.make_initial_migration"
+                f"{part} of {table}: a change of the tables is a further step in huiying/store/migrations"
             )
     conditions = [text for parts in migrated.values() for _, text in parts["indexes"] if "_where" in text]
     assert len(conditions) == _partial_indexes()
@@ -202,10 +234,54 @@ def test_a_step_that_fails_leaves_the_former_schema(empty: sa.Engine, monkeypatc
     assert sa.inspect(empty).get_table_names() == []
 
 
-def test_there_is_no_way_back():
-    first = import_module("huiying.store.migrations.versions.0001_initial")
+@pytest.mark.parametrize("step", ["0001_initial", "0002_device_marks"])
+def test_there_is_no_way_back(step: str):
+    made = import_module(f"huiying.store.migrations.versions.{step}")
     with pytest.raises(NotImplementedError, match="只向前升级"):
-        first.downgrade()
+        made.downgrade()
+
+
+def _load_former(engine: sa.Engine, archive: Archive) -> None:
+    """The database as the program of that backup had it."""
+    with engine.connect() as conn:
+        lock_schema(conn)
+        migrate(conn, archive.manifest.schema)
+        clear_rows(conn, "audit_head")
+        begin_load(conn)
+        for shape in former_shapes(conn):
+            member = archive.manifest.member(shape.name)
+            assert member is not None
+            load_rows(conn, member.shape, archive.rows(member))
+        set_sequences(conn, former_shapes(conn))
+        conn.commit()
+
+
+def _rows(engine: sa.Engine, shapes: list[Shape]) -> dict[str, list[Any]]:
+    with engine.connect() as conn:
+        return {shape.name: list(read_rows(conn, shape)) for shape in shapes}
+
+
+def test_a_filled_database_of_the_first_version_is_brought_up_to_date(empty: sa.Engine):
+    """The rows were written by the program of that version: tests/data/backup-schema-1.zip is its own backup."""
+    with open_archive(FORMER) as archive:
+        _load_former(empty, archive)
+        shapes = [member.shape for member in archive.manifest.members]
+    before = _rows(empty, shapes)
+    assert all(before.values()), "every table has rows"
+    assert schema_version(empty) == 1
+    with pytest.raises(Refused, match=r"huiying serve"):
+        check_version(empty)
+    assert upgrade(empty) == SCHEMA_VERSION
+    assert _rows(empty, shapes) == before
+    with empty.connect() as conn:
+        assert {row.browser_id for row in conn.execute(sa.select(session.c.browser_id))} == {""}
+        assert count_rows(conn, "device_mark") == 0
+        context = MigrationContext.configure(conn, opts={"compare_type": True, "version_table": VERSION_TABLE})
+        assert compare_metadata(context, metadata) == []
+    store = Store(empty, FakeClock(), fixed_clock=True)
+    assert verify(store).ok
+    with pytest.raises(sa.exc.IntegrityError, match="只增不改"):
+        _change(store, "DELETE FROM audit")
 
 
 _TEXT_OF = {"audit": "actor", "clock_event": "what", "history": "what"}

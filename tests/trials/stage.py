@@ -20,13 +20,13 @@ from huiying import bootstrap
 from huiying.domain.access import LOCAL_PERMISSIONS
 from huiying.domain.kinds import Kind
 from huiying.service import channels, people, roster_admin
-from huiying.service.actor import Actor
+from huiying.service.actor import EVERYWHERE, Actor
 from huiying.service.requests import RegisterRequest, TransferInput
 from huiying.service.services import Services
 from tests.fakes.postgres import postgres_server, url_of
 from tests.trials.receiver import SECRET, Receiver
 
-OPERATOR = Actor("local:trial", "", LOCAL_PERMISSIONS)
+OPERATOR = Actor("local:trial", "", LOCAL_PERMISSIONS, EVERYWHERE)
 ROOT = Path(__file__).parents[2]
 NODE = "trial"
 UNIT = "office"

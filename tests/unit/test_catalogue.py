@@ -2,16 +2,34 @@
 
 from __future__ import annotations
 
+import ast
+
 from babel.messages.pofile import read_po
 
 from huiying.web.pages.words import CATALOGUE
-from tests.tools import i18n_check
+from tests.tools import i18n_check, i18n_sources
 
 
 def test_every_text_is_there_in_english_and_none_is_left_over():
     with CATALOGUE.open("rb") as file:
         catalogue = read_po(file, locale="en", abort_invalid=True)
     assert list(i18n_check.findings(catalogue, i18n_check.texts())) == []
+
+
+def test_no_sentence_is_glued_together_where_nobody_could_translate_it():
+    assert list(i18n_sources.findings()) == []
+
+
+def test_a_glued_sentence_is_named_and_so_is_a_template_without_its_value():
+    source = ast.parse(
+        'raise NotFound(f"没有编号为 {no} 的事项。")\nsaid("没有 %(no)s", other=no)\nsaid(text, no=no.text)\nsaid(a.b, no=1)'
+    )
+    found = [line for node in i18n_sources.walked(source) for line in i18n_sources.faults_of(node)]
+    assert found == [
+        "compose it with said(): f'没有编号为 {no} 的事项。'",
+        "values and placeholders differ: 没有 %(no)s",
+        "said() wants its template written out, or the catalogue is never asked for it",
+    ]
 
 
 def test_a_missing_and_a_left_over_text_are_named():

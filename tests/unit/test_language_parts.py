@@ -9,6 +9,7 @@ from markupsafe import Markup
 
 from huiying.web.pages import marked
 from huiying.web.pages.shell import FOLDER, environment
+from huiying.web.pages.words import speaking
 from tests import languages
 
 ZH = '<span lang="zh-CN">{}</span>'
@@ -52,10 +53,8 @@ def test_a_name_in_a_translated_sentence_is_escaped_and_marked():
 
 
 def test_nothing_is_translated_into_nothing():
-    from huiying.web.pages.words import say_in
-
-    assert say_in("en")("") == ""  # and not into the head of the catalogue
-    assert say_in("en")("签收") == "Acknowledge"
+    assert speaking("en")("") == ""  # and not into the head of the catalogue
+    assert speaking("en")("签收") == "Acknowledge"
 
 
 # -- the ear of the tests ----------------------------------------------------------------------------------------------

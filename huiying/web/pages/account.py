@@ -25,6 +25,7 @@ from huiying.web.pages.sign_in import (
     keep,
     landing,
     local_path,
+    mark_of,
     refused,
     secret_of,
     slowly,
@@ -84,7 +85,9 @@ def _login(request: Request, services: Services, name: str, password: str, wante
     if not ATTEMPTS.allows(client_of(request)):
         return render(request, "account/login.html", 429, fault=words_of(request)(_CROWDED), **context)
     try:
-        secret, session = sessions.sign_in(services, name, password, client_of(request), _agent(request))
+        secret, session = sessions.sign_in(
+            services, name, password, client_of(request), _agent(request), mark_of(request)
+        )
     except NotAuthenticated as error:
         return refused(request, "account/login.html", error, **context)
     # One browser, one session: the one it had ends with the new one.
@@ -286,17 +289,28 @@ def devices(request: Request, services: House, session: Viewer) -> Response:
     _own_desk(request)
     rows = sessions.list_sessions(services, session.actor, session.person_id)
     shown = [{**row, "agent": short_agent(row["agent"])} for row in rows]
-    return render(request, "account/devices.html", rows=shown)
+    known = sessions.marked_browsers(services, session)
+    return render(request, "account/devices.html", rows=shown, known=known)
+
+
+@router.post("/devices/forget", dependencies=[Guarded])
+def forget_browsers(request: Request, services: House, session: Viewer) -> Response:
+    """Be a stranger in every browser again; sign-ins that are open stay open."""
+    _own_desk(request)
+    sessions.forget_browsers(services, session)
+    return back(request, "/devices", words_of(request)("已清除。今后在任何浏览器登录,都按陌生浏览器对待。"))
 
 
 @router.post("/devices/{session_id}/revoke", dependencies=[Guarded])
 def revoke(request: Request, services: House, session: Viewer, session_id: str) -> Response:
     """Throw out one of one's own sign-ins."""
     _own_desk(request)
-    ended = sessions.revoke(services, session.actor, session_id)
     say = words_of(request)
-    if ended["id"] == session.id:
+    if session_id == session.id:
+        # Going away is not throwing out: the browser stays known.
+        sessions.sign_out(services, secret_of(request))
         return forget(back(request, "/login", say("已退出登录。")))
+    sessions.revoke(services, session.actor, session_id)
     return back(request, "/devices", say("已踢出所选的登录,对方须重新登录。"))
 
 

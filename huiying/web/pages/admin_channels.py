@@ -10,6 +10,7 @@ from fastapi import APIRouter, Query, Request, Response
 from huiying.domain.access import Permission
 from huiying.domain.errors import HuiyingError, InvalidInput, NotFound
 from huiying.domain.kinds import Audience, ChannelKind
+from huiying.domain.sentences import said
 from huiying.service import channels, people
 from huiying.service.services import Services
 from huiying.web.callers import House
@@ -111,7 +112,10 @@ def _value(field: Mapping[str, Any], text: str) -> Any:
         try:
             return int(text)
         except ValueError:
-            raise InvalidInput(f"settings.{field['key']}", f"{field['key']}:「{text[:20]}」不是整数,未保存。") from None
+            raise InvalidInput(
+                f"settings.{field['key']}",
+                said("%(key)s:「%(text)s」不是整数,未保存。", key=field["key"], text=text[:20]),
+            ) from None
     if field["type"] in {"texts", "cidrs"}:
         return [part.strip() for part in text.replace(",", " ").replace("、", " ").split()]
     return text
@@ -135,7 +139,7 @@ def one(request: Request, services: House, session: Keeper, channel: str) -> Res
 def _find(services: Services, session: Session, channel: str) -> dict[str, Any]:
     found = next((row for row in channels.list_channels(services, session.actor) if row["id"] == channel), None)
     if found is None:
-        raise NotFound(f"没有编号为「{channel[:64]}」的渠道。")
+        raise NotFound(said("没有编号为「%(channel)s」的渠道。", channel=channel[:64]))
     return found
 
 

@@ -64,6 +64,8 @@ def page(
         "audit/list.html",
         entries=[{**entry, "words": _words(entry["payload"])} for entry in found["entries"]],
         **_chain(state, found["head"]["count"]),
+        whole=found["whole"],
+        no_export=audit_view.NO_EXPORT,
         asked=asked,
         filtered=bool(kept),
         first_url=f"/audit?{urlencode(kept)}" if before else "",

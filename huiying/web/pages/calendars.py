@@ -35,7 +35,7 @@ def take_in(request: Request, services: House, session: Keeper, form: Typed) -> 
     """Look at a calendar file, or take it in; the due dates that move keep their old value beside the new one."""
     text, name, notice = form.values.get("calendar_text", ""), "", form.text("notice")
     try:
-        name, data = form.document("calendar", "粘贴的内容")
+        name, data = form.document("calendar", words_of(request)("粘贴的内容"))
         text = typed_text(data)
         looked = calendars.check_calendar(services, data, name, notice)
         if form.text("do") == "import" and looked["ok"]:

@@ -116,7 +116,7 @@ def _spoken(request: Request, error: Exception) -> Response:
         field = str(error.field) if isinstance(error, InvalidInput) else ""
         return _page(request, error.status, error.message, fields=[(field, error.message)] if field else [])
     if isinstance(error, RequestValidationError):
-        found = sentences_of(error, words_of(request))
+        found = sentences_of(error)
         return _page(request, 422, _("填写内容不正确,未登记。请按下面的提示修改后重新提交。"), fields=found)
     assert isinstance(error, HTTPException)
     status = error.status_code
@@ -141,7 +141,7 @@ def _page(
         status,
         title=say(_TITLES.get(status, _REFUSED)),
         sentence=say(sentence),
-        fields=fields or [],
+        fields=[(field, say(message)) for field, message in fields or []],
         typed=shell.typed_by(request),
         labels=LABELS,
         trace=trace,

@@ -10,8 +10,10 @@ from typing import Annotated
 from fastapi import Depends, Request
 from starlette.datastructures import UploadFile
 
+from config.document import Finding
 from huiying.domain.errors import HuiyingError, InvalidInput
 from huiying.domain.plan import SHANGHAI
+from huiying.domain.sentences import said, term
 
 LARGEST_UPLOAD = 1024 * 1024
 _MOST_VALUES = 200
@@ -40,7 +42,7 @@ class Form:
         try:
             return int(text)
         except ValueError:
-            raise InvalidInput(name, f"「{text[:20]}」不是整数,未保存。") from None
+            raise InvalidInput(name, said("「%(text)s」不是整数,未保存。", text=text[:20])) from None
 
     def moment(self, name: str) -> datetime | None:
         """An instant as a browser's date field writes it, in Beijing time; None when it was left empty."""
@@ -87,9 +89,11 @@ def local_moment(name: str, text: str) -> datetime | None:
     try:
         at = datetime.fromisoformat(text.strip())
     except ValueError:
-        raise InvalidInput(name, f"「{text.strip()[:40]}」不是时间,请写成 2026-11-22 08:30。") from None
+        raise InvalidInput(
+            name, said("「%(text)s」不是时间,请写成 2026-11-22 08:30。", text=text.strip()[:40])
+        ) from None
     if not 1949 <= at.year <= 2199:
-        raise InvalidInput(name, f"「{text.strip()[:40]}」的年份不合理,请核对。")
+        raise InvalidInput(name, said("「%(text)s」的年份不合理,请核对。", text=text.strip()[:40]))
     return at if at.tzinfo is not None else at.replace(tzinfo=SHANGHAI)
 
 
@@ -109,12 +113,20 @@ class Fault:
 
 def fault_of(error: HuiyingError) -> Fault:
     """What a person is shown of a refusal, next to the fields as they were typed."""
-    findings = error.details.get("findings") or [
-        f"第 {row['row']} 行:{row['message']}" for row in _rows(error.details.get("rows"))
-    ]
-    listed = tuple(map(str, findings)) if isinstance(findings, Iterable) else ()
-    return Fault(error.message, str(error.field) if isinstance(error, InvalidInput) else "", listed)
+    found = error.details.get("findings")
+    findings = [_line(one) for one in found] if isinstance(found, Iterable) else []
+    rows = [said("第 %(row)s 行:%(message)s", row=row, message=message) for row, message in _rows(error)]
+    field = str(error.field) if isinstance(error, InvalidInput) else ""
+    return Fault(error.message, field, tuple(findings or rows))
 
 
-def _rows(rows: object) -> list[Mapping[str, object]]:
-    return [row for row in rows if isinstance(row, Mapping)] if isinstance(rows, list) else []
+def _line(finding: object) -> str:
+    """A finding as a line; one that comes as a sentence, or has one, is left translatable."""
+    line = finding.sentence if isinstance(finding, Finding) else finding
+    return line if isinstance(line, str) else str(line)
+
+
+def _rows(error: HuiyingError) -> list[tuple[object, str]]:
+    """The rows of a table that were refused, each with its reason."""
+    rows = error.details.get("rows")
+    return [(row["row"], term(row["message"])) for row in rows] if isinstance(rows, list) else []

@@ -64,6 +64,7 @@ def one(request: Request, services: House, session: Reader, handover_id: int) ->
         "handover/one.html",
         paper=made,
         snapshot=made["snapshot"],
+        titles={one["no"]: one["title"] for one in made["snapshot"]["matters"]},
         signs_out=made["state"] == "prepared" and made["from_person"] == me,
         signs_in=made["state"] == "offered" and made["to_person"] == me,
         withdraws=made["state"] == "offered" and made["from_person"] == me,

@@ -117,7 +117,9 @@ def _release(services: Services, actor: Actor, no: str, fields: Fields) -> Done:
         confidentiality={"checked_by": checked_by} if checked_by else {},
     )
     view = incidents.record_release(services, actor, no, request, fields.text("key"))
-    return view, fields.say("已登记{kind}。{effect}。").format(kind=fields.say(kind.zh), effect=view.get("effect", ""))
+    return view, fields.say("已登记{kind}。{effect}。").format(
+        kind=fields.say(kind.zh), effect=fields.say(view.get("effect", ""))
+    )
 
 
 def _evidence(fields: Fields) -> None:

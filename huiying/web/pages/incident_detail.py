@@ -13,12 +13,13 @@ from huiying.domain.errors import Conflict, Forbidden, HuiyingError, InvalidInpu
 from huiying.domain.kinds import Attribution, ContentKind, GradeBasis, PublicationKind, Review, Severity
 from huiying.domain.lanes import Mark, Span, lay_out
 from huiying.domain.remaining import urgency
-from huiying.service import incident_desk, policies, queries
+from huiying.domain.sentences import value_told
+from huiying.service import desk, incident_desk, policies, queries
 from huiying.service.services import Services
 from huiying.web.callers import House
 from huiying.web.pages import incident_actions as actions
 from huiying.web.pages.incident_forms import Fields, Form, errors_of
-from huiying.web.pages.shell import Guarded, Session, allow, back, render
+from huiying.web.pages.shell import Guarded, Session, allow, back, page_headers, render
 from huiying.web.pages.words import Say, words_of
 
 router = APIRouter(include_in_schema=False)
@@ -75,6 +76,17 @@ def show(
     return _page(request, services, session, no, unfolded=unfolded)
 
 
+@router.get("/incidents/{no}/news")
+def news(
+    request: Request, services: House, no: No, session: Reader, seen: Annotated[int, Query(ge=0, le=2**53)] = 0
+) -> Response:
+    """What has been done since a page was made; nothing where that is nothing. Asked for by the page itself."""
+    found = desk.news(services, session.actor, no, seen, words_of(request))
+    if not found:
+        return Response(status_code=204, headers=page_headers())
+    return render(request, "incidents/news.html", no=no, events=found)
+
+
 def _carry_out(
     request: Request, services: Services, session: Session, no: str, action: actions.Action, fields: Fields
 ) -> Response:
@@ -112,7 +124,7 @@ def _add_routes(action: actions.Action) -> None:
 
     def looked_at(request: Request, no: No, session: Reader) -> Response:
         _ = session
-        return back(request, f"/incidents/{no}")
+        return back(request, f"/incidents/{no}?open={action.name}#act-{action.name}")
 
     path = f"/incidents/{{no}}/{action.name}"
     router.add_api_route(path, send, methods=["POST"], name=action.name, dependencies=[Guarded])
@@ -145,7 +157,7 @@ def _page(
     }  # fmt: skip
     clocks = [{**clock, "chip": _chip(clock)} for clock in sorted(view["clocks"], key=_urgency)]
     requests = [
-        request_ | incident_desk.with_effect(services, session.actor, request_, case["names"], say)
+        request_ | incident_desk.with_effect(services, session.actor, request_, case["names"])
         for request_ in view["requests"]
     ]
     return render(
@@ -168,7 +180,7 @@ def _page(
         errors=errors or {},
         key=(fields.text("key") if fields else "") or secrets.token_hex(16),
         requests=requests,
-        who=lambda author: incident_desk.who(author, case["names"], say),
+        who=lambda author: value_told(incident_desk.who(author, case["names"]), say),
         policies=policies.list_policies(services) if "replan" in may else [],
         words={
             "severities": list(Severity),

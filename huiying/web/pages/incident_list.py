@@ -11,7 +11,7 @@ from huiying.domain.access import Permission
 from huiying.domain.kinds import IncidentState, Kind, Severity
 from huiying.service import incident_desk, people
 from huiying.web.callers import House
-from huiying.web.pages.shell import Session, allow, render, words_of
+from huiying.web.pages.shell import Session, allow, render
 
 router = APIRouter(include_in_schema=False)
 
@@ -35,8 +35,9 @@ def listing(
 ) -> Response:
     """One page of the list, newest first."""
     chosen = {"state": state, "kind": kind, "severity": severity, "unit": unit, "text": text.strip()}
-    asked = {name: _clean(value) for name, value in chosen.items()}
-    page = incident_desk.listing(services, session.actor, after=after, limit=_PAGE, say=words_of(request), **asked)
+    page = incident_desk.listing(
+        services, session.actor, after=after, limit=_PAGE, **{k: _clean(v) for k, v in chosen.items()}
+    )
     kept = {name: value for name, value in chosen.items() if value}
     return render(
         request,

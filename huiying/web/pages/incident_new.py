@@ -32,7 +32,6 @@ router = APIRouter(include_in_schema=False)
 
 Registrar = Annotated[Session, allow(Permission.REGISTER)]
 
-_MOST_REMINDERS = 4
 _FIELD_OF = {"severity": "grade", "kind": "grade", "notice_no": "transfer_no", "received_at": "transfer_received"}
 
 
@@ -127,6 +126,12 @@ def _form(
     )
 
 
+def _step(reminder: dict[str, Any], fields: Fields) -> str:
+    """Which of the clock's messages it is, in the reader's language."""
+    kind = str(reminder["kind_zh"])
+    return queries.step_of(reminder["kind"], reminder["step"], fields.say) or fields.say(kind)
+
+
 # -- the preview -------------------------------------------------------------------------------------------------------
 
 
@@ -169,9 +174,7 @@ def preview_of(services: Services, session: Session, fields: Fields) -> dict[str
     tightest = next((clock["key"] for clock in clocks if clock["binding"]), "")
     for clock in clocks:
         clock["tightest"] = clock["key"] == tightest
-        clock["reminders"] = [
-            {**reminder, "step_zh": queries.step_zh(reminder["step"], fields.say)} for reminder in clock["reminders"]
-        ][:_MOST_REMINDERS]
+        clock["reminders"] = [{**reminder, "step_zh": _step(reminder, fields)} for reminder in clock["reminders"]]
     return {
         **found,
         "said": True,

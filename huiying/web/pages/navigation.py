@@ -38,6 +38,8 @@ ENTRIES = (
     Entry("/roster", _("排班"), frozenset({_P.ROSTER})),
     Entry("/admin", _("系统管理"), frozenset({_P.PEOPLE, _P.CHANNELS, _P.OPERATE})),
 )
+#: A form that is shown again, with what is wrong with it, still belongs to the entry that it was opened from.
+_SENT_TO = {"/incidents": "/incidents/new", "/incidents/preview": "/incidents/new"}
 
 
 def entries_for(request: Request, session: Session | None) -> list[tuple[Entry, bool]]:
@@ -47,7 +49,8 @@ def entries_for(request: Request, session: Session | None) -> list[tuple[Entry, 
     exists: frozenset[str] = request.app.state.page_paths
     held = session.actor.permissions
     shown = [e for e in ENTRIES if e.path in exists and (not e.permissions or held & {p.value for p in e.permissions})]
-    here = _present(request.url.path, shown)
+    path = request.url.path
+    here = _present(_SENT_TO.get(path, path) if request.method == "POST" else path, shown)
     return [(entry, entry is here) for entry in shown]
 
 

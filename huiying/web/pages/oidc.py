@@ -12,7 +12,7 @@ from huiying.service import oidc, sessions
 from huiying.service.services import Services
 from huiying.web.callers import House, client_of
 from huiying.web.pages.shell import PUBLIC, page_headers, render
-from huiying.web.pages.sign_in import ATTEMPTS, arrive, local_path, secret_of, slowly, spoken
+from huiying.web.pages.sign_in import ATTEMPTS, arrive, local_path, mark_of, secret_of, slowly, spoken
 from huiying.web.pages.words import words_of
 
 router = APIRouter(include_in_schema=False)
@@ -70,6 +70,7 @@ def _come_back(request: Request, services: Services, code: str, state: str) -> R
             code,
             client_of(request),
             request.headers.get("user-agent", ""),
+            mark_of(request),
         )
     except HuiyingError as error:
         response = _refused(request, services, error.status, spoken(request, error))

@@ -6,7 +6,7 @@ from fastapi import APIRouter, Request, Response
 
 from huiying.service import policies
 from huiying.web.callers import House
-from huiying.web.pages.shell import Viewer, render, words_of
+from huiying.web.pages.shell import Viewer, render
 
 router = APIRouter(include_in_schema=False)
 
@@ -22,5 +22,4 @@ def listing(request: Request, services: House, session: Viewer) -> Response:
 def one(request: Request, services: House, session: Viewer, policy: str) -> Response:
     """One policy with its steps."""
     _ = session
-    shown = policies.show_policy(services, policy, words_of(request))
-    return render(request, "rules/policy.html", policy=shown)
+    return render(request, "rules/policy.html", policy=policies.show_policy(services, policy))

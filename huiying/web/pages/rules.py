@@ -48,9 +48,9 @@ def uploaded(request: Request, services: House, session: Keeper, form: Typed) ->
     """Check a pack, or take it in; of a bad one nothing is kept but the text in the form."""
     text, name, looked = form.values.get("pack_text", ""), "", None
     try:
-        name, data = form.document("pack", "粘贴的内容.yaml")
+        name, data = form.document("pack", words_of(request)("粘贴的内容.yaml"))
         text = typed_text(data)
-        looked = pack_admin.check_pack(services, data, name, words_of(request))
+        looked = pack_admin.check_pack(services, data, name)
         if form.text("do") == "import" and looked["ok"]:
             made = pack_admin.import_pack(services, session.actor, data, name)
             say = words_of(request)
@@ -101,7 +101,7 @@ def _pack_page(
     year: int = 0,
     fault: Any = None,
 ) -> Response:
-    shown = pack_admin.show_pack(services, pack, version, words_of(request))
+    shown = pack_admin.show_pack(services, pack, version)
     wanted = year or shown["year"] or services.store.now().astimezone(SHANGHAI).year
     current = next((row["version"] for row in shown["versions"] if row["current"]), "")
     duties = queries.obligations(services, pack, wanted)["obligations"] if current else []
@@ -127,7 +127,7 @@ def diff(
     versions = pack_admin.show_pack(services, pack)["versions"]
     newest = next((row["version"] for row in versions if row["current"]), versions[0]["version"])
     older = next((row["version"] for row in versions if row["version"] != newest), newest)
-    compared = pack_admin.compare(services, pack, before or older, after or newest, words_of(request))
+    compared = pack_admin.compare(services, pack, before or older, after or newest)
     return render(request, "rules/diff.html", pack=pack_admin.show_pack(services, pack), compared=compared)
 
 

@@ -13,7 +13,7 @@ from huiying.service import second_person as requests_
 from huiying.service.services import Services
 from huiying.web.callers import House
 from huiying.web.pages.incident_forms import Fields, Form
-from huiying.web.pages.shell import Guarded, Session, allow, back, render, words_of
+from huiying.web.pages.shell import Guarded, Session, allow, back, render
 
 router = APIRouter(include_in_schema=False)
 
@@ -37,7 +37,7 @@ def waiting(
 def _page(
     request: Request, services: Services, session: Session, after: int = 0, status: int = 200, fault: str = ""
 ) -> Response:
-    page = incident_desk.waiting_requests(services, session.actor, after=after, say=words_of(request))
+    page = incident_desk.waiting_requests(services, session.actor, after=after)
     return render(
         request,
         "incidents/requests.html",

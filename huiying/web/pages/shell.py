@@ -22,6 +22,7 @@ from starlette.concurrency import run_in_threadpool
 
 from huiying.domain.errors import Forbidden
 from huiying.domain.remaining import human_left
+from huiying.domain.sentences import Sentence, value_told
 from huiying.service import desk as desk_views
 from huiying.service.sessions import Session
 from huiying.web.callers import House
@@ -29,7 +30,7 @@ from huiying.web.pages import marked, shown_times
 from huiying.web.pages.assets import static
 from huiying.web.pages.navigation import entries_for
 from huiying.web.pages.policy import COOKIE, PUBLIC, Locked, SignInNeeded, Viewer, allow, find_session, policies_of
-from huiying.web.pages.words import LANGUAGES, language_of, translations, words_of
+from huiying.web.pages.words import LANGUAGES, language_of, speaking, translations, words_of
 
 __all__ = [
     "COOKIE",
@@ -96,6 +97,7 @@ def render(request: Request, template: str, status: int = 200, **context: Any) -
             csrf=session.csrf if session else "",
             now=now,
             nav=entries_for(request, session),
+            waiting=lambda: _waiting(request, session),
             flash=flashed,
             locked=session is not None and session.stage == "locked",
             demo=request.app.state.services.settings.demo,
@@ -132,7 +134,7 @@ def environment(language: str) -> Environment:
     )
 
     def gettext(text: str) -> str:
-        return translations(language).gettext(text) if text else ""
+        return speaking(language)(text)
 
     def ngettext(one: str, many: str, count: int) -> str:
         return translations(language).ngettext(one, many, count)
@@ -149,6 +151,7 @@ def environment(language: str) -> Environment:
         "zh": lambda text: marked.data(text, language),
         "zh_mixed": lambda text: marked.mixed(text, language),
         "zh_attr": lambda text: marked.attribute(text, language),
+        "ours": lambda text: value_told(text, speaking(language)),
         "web_address": web_address,
     }
     return made
@@ -161,6 +164,14 @@ def web_address(text: str) -> str:
     except ValueError:
         return ""
     return text.strip() if parts.scheme.lower() in {"http", "https"} and parts.netloc else ""
+
+
+def _waiting(request: Request, session: Session | None) -> dict[str, int]:
+    """The numbers beside the entries of the navigation, by their paths; none where nobody is signed in in person."""
+    if session is None or not session.is_open or session.read_only or getattr(request.state, "store_failed", False):
+        return {}
+    found = desk_views.waiting(request.app.state.services, session.actor)
+    return {"/requests": found.requests, "/inbox": found.unread}
 
 
 def _unit_name(request: Request, session: Session | None) -> str:
@@ -191,8 +202,8 @@ def back(request: Request, url: str, text: str = "", kind: str = "done") -> Resp
 
 def flash(request: Request, response: Response, text: str, kind: str = "done") -> None:
     """Show a text once, on the next page. ``kind``: done, warn or fault."""
-    said = words_of(request)(text)[:_LONGEST_FLASH]
-    body = json.dumps({"kind": kind, "text": said}).encode()
+    told = words_of(request)(text) if isinstance(text, Sentence) else text
+    body = json.dumps({"kind": kind, "text": told[:_LONGEST_FLASH]}).encode()
     value = base64.urlsafe_b64encode(body).decode()
     secure = request.url.scheme == "https"
     response.set_cookie(

@@ -15,6 +15,7 @@ from fastapi.responses import RedirectResponse
 from huiying.domain.access import Permission
 from huiying.domain.errors import HuiyingError, NotAuthenticated
 from huiying.domain.signing import Stage
+from huiying.service import device_marks, sessions
 from huiying.service.sessions import Session
 from huiying.web.guard import Throttle
 from huiying.web.pages import shell, shown_times
@@ -25,6 +26,10 @@ from huiying.web.pages.words import words_of
 #: Attempts of one address within a minute, right or wrong; an office changing shifts behind one address needs many.
 ATTEMPTS = Throttle(60)
 _LONGEST_PATH = 1000
+#: Sent to the door alone: it says who has signed in from this browser before, and opens nothing.
+MARK_COOKIE = "hy_device"
+#: The inbox holds them all; one line has room for the latest.
+_MOST_TOLD = 3
 #: Passwords are checked by threads of their own: a crowd at the door must not keep the desk from answering.
 _CHECKING = 3
 _guard = threading.Lock()
@@ -49,6 +54,11 @@ async def slowly(request: Request, work: Callable[..., Response], *given: Any, d
             setattr(request.app.state, name, anyio.CapacityLimiter(_CHECKING))
     limiter = getattr(request.app.state, name)
     return await anyio.to_thread.run_sync(lambda: work(request, *given), limiter=limiter)
+
+
+def mark_of(request: Request) -> str:
+    """What the browser says of having been signed in from before."""
+    return request.cookies.get(MARK_COOKIE, "")
 
 
 def secret_of(request: Request) -> str:
@@ -79,6 +89,11 @@ def keep(request: Request, response: Response, secret: str, session: Session) ->
     """Give the browser a session's new secret; what is rendered from now on belongs to that session."""
     secure = request.url.scheme == "https"
     response.set_cookie(COOKIE, secret, path="/", httponly=True, samesite="lax", secure=secure)
+    if session.mark:
+        seconds = int(device_marks.LIVES.total_seconds())
+        response.set_cookie(
+            MARK_COOKIE, session.mark, max_age=seconds, path="/login", httponly=True, samesite="lax", secure=secure
+        )
     request.state.session = session
     return response
 
@@ -116,10 +131,21 @@ def last_login_text(request: Request, session: Session) -> str:
         return say("已登录。这是您第一次登录。")
     at = shown_times.when_long(session.last_login_at, session.language)
     source = session.last_login_from or "?"
-    return say("已登录。上次登录:%(at)s,来自 %(source)s。如非本人,请立即修改密码并报告管理员。") % {
+    said = say("已登录。上次登录:%(at)s,来自 %(source)s。如非本人,请立即修改密码并报告管理员。") % {
         "at": at,
         "source": source,
     }
+    return "".join([said, *_resets_text(request, session)])
+
+
+def _resets_text(request: Request, session: Session) -> list[str]:
+    """Who has reset what since then: the person must learn of it from us and not only from who did it."""
+    say = words_of(request)
+    found: list[str] = []
+    for told in sessions.resets_told(request.app.state.services, session)[-_MOST_TOLD:]:
+        at = shown_times.when_long(told.at, session.language)
+        found.append(say("此后 %(by)s 于 %(at)s %(what)s。") % {"by": say(told.by), "at": at, "what": say(told.what)})
+    return found
 
 
 def refused(request: Request, template: str, error: HuiyingError, **context: Any) -> Response:
@@ -131,7 +157,5 @@ def refused(request: Request, template: str, error: HuiyingError, **context: Any
 
 
 def spoken(request: Request, error: HuiyingError) -> str:
-    """A refusal in the language of the page; minutes are set in after the translation."""
-    sentence = error.details.get("sentence")
-    say = words_of(request)
-    return say(str(sentence)) % {"minutes": error.details["minutes"]} if sentence else say(error.message)
+    """A refusal in the language of the page."""
+    return words_of(request)(error.message)

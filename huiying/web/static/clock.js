@@ -8,9 +8,15 @@
     zh: { overdue: "已超时", hour: "1小时内", four: "4小时内", normal: "正常" },
     en: { overdue: "Overdue", hour: "Within 1 h", four: "Within 4 h", normal: "On time" }
   };
-  var offset = 0, visible = null, watched = [], crossing = 0;
+  var offset = 0, visible = null, watched = [], crossing = 0, face = null;
 
   function two(n) { return (n < 10 ? "0" : "") + n; }
+
+  /* HH:MM:SS in Beijing, wherever the browser thinks it is: since 1992 it is eight hours ahead all year. */
+  function beijing(millis) {
+    var local = new Date(millis + 8 * HOUR * 1000);
+    return two(local.getUTCHours()) + ":" + two(local.getUTCMinutes()) + ":" + two(local.getUTCSeconds());
+  }
 
   function chinese(size) {
     if (size >= DAY) return Math.floor(size / DAY) + " 天 " + two(Math.floor(size % DAY / HOUR)) + " 小时";
@@ -93,6 +99,7 @@
       if (!visible || watched[i].huiyingSeen || everywhere) draw(watched[i], at);
     }
     if (everywhere) crossing = nextCrossing(at);
+    if (face) face.textContent = beijing(at);
     window.setTimeout(tick, 1000 - now() % 1000 + 5);
   }
 
@@ -116,12 +123,14 @@
     sync(Number(document.body.getAttribute("data-now")));
     if (window.IntersectionObserver) visible = new IntersectionObserver(seen, { rootMargin: "40px" });
     watch();
+    face = document.getElementById("now");
+    if (face) face.parentNode.hidden = false; // without a script it would stand still, and be wrong
     document.body.addEventListener("htmx:afterSwap", watch);
     document.body.addEventListener("htmx:oobAfterSwap", watch);
     tick();
   }
 
-  window.huiyingClock = { humanLeft: humanLeft, urgency: urgency, sync: sync, now: now, watch: watch };
+  window.huiyingClock = { humanLeft: humanLeft, urgency: urgency, sync: sync, now: now, watch: watch, beijing: beijing };
   if (document.readyState === "loading") document.addEventListener("DOMContentLoaded", start);
   else start();
 })();

@@ -8,13 +8,6 @@
   var heardAt = 0, heardServer = 0, lost = false, refreshing = 0;
 
   function byId(id) { return document.getElementById(id); }
-  function two(n) { return (n < 10 ? "0" : "") + n; }
-
-  /* HH:MM:SS in Beijing, wherever the browser thinks it is. */
-  function beijing(millis) {
-    var at = new Date(millis + 8 * 3600000);
-    return two(at.getUTCHours()) + ":" + two(at.getUTCMinutes()) + ":" + two(at.getUTCSeconds());
-  }
 
   document.addEventListener("htmx:configRequest", function (event) {
     event.detail.headers["X-CSRF-Token"] = document.body.getAttribute("data-csrf") || "";
@@ -27,14 +20,17 @@
   function say(name, kind) {
     var place = strip();
     if (!place) return;
-    var text = place.getAttribute("data-" + name).replace("{time}", beijing(heardServer));
+    var text = place.getAttribute("data-" + name).replace("{time}", clock.beijing(heardServer));
     if (place.textContent !== text) place.textContent = text;
     place.className = "strip" + (kind ? " " + kind : "");
     place.hidden = false;
   }
 
   function refresh() {
-    ["board", "feed"].forEach(function (id) { if (byId(id)) window.htmx.trigger(byId(id), "huiying:refresh"); });
+    ["#board", "#feed", "#panel [data-shown]"].forEach(function (place) {
+      var found = document.querySelector(place);
+      if (found) window.htmx.trigger(found, "huiying:refresh");
+    });
   }
 
   function lose() {
@@ -135,10 +131,23 @@
   }
 
   function recall(event) {
+    if (event.detail.target && event.detail.target.id === "panel") mark();
     if (!event.detail.target || event.detail.target.id !== "board") return;
     Object.keys(ticked).forEach(function (id) { if (byId(id)) byId(id).checked = true; });
     if (focused && byId(focused)) byId(focused).focus();
     enhance();
+    count();
+    mark();
+  }
+
+  /* How many are overdue stands in the tab's title: somebody who is reading another page sees it, too. */
+  var title = document.title;
+
+  function count() {
+    var place = document.querySelector("#board .tile.overdue .count");
+    if (!place) return;
+    var overdue = Number(place.textContent);
+    document.title = overdue ? "■" + overdue + " " + title : title;
   }
 
   /* -- small comforts ----------------------------------------------------------------------------------------------- */
@@ -154,12 +163,47 @@
     }
   }
 
+  /* The row of the incident that the panel shows. */
+  function mark() {
+    var shown = document.querySelector("#panel [data-shown]"), rows = document.querySelectorAll("#board tr[data-no]");
+    for (var i = 0; shown && i < rows.length; i++) {
+      rows[i].classList.toggle("here", rows[i].getAttribute("data-no") === shown.getAttribute("data-shown"));
+    }
+  }
+
+  /* Where the panel stands below the queue instead of beside it, nobody would see it change: go to the incident. */
   function choose(event) {
     var link = event.target.closest && event.target.closest("#board a[hx-get]");
-    if (!link) return;
-    var before = document.querySelector("#board tr.here");
-    if (before) before.classList.remove("here");
-    link.closest("tr").classList.add("here");
+    if (!link || !window.matchMedia("(max-width:1180px)").matches) return;
+    event.preventDefault();
+    event.stopPropagation();
+    window.location.assign("/incidents/" + link.closest("tr").getAttribute("data-no"));
+  }
+
+  /* -- answers that are none -------------------------------------------------------------------------------------- */
+
+  function warn(name) {
+    var place = byId("notices"), line = document.createElement("div");
+    line.className = "notice fault";
+    line.setAttribute("role", "alert");
+    line.textContent = place.getAttribute("data-" + name);
+    place.textContent = "";
+    place.appendChild(line);
+    place.scrollIntoView({ block: "nearest" });
+  }
+
+  /* Our own refusals say where they belong; what a proxy in between answers is no part of any page. */
+  function foreign(event) {
+    if (event.detail.xhr.status < 400 || event.detail.xhr.getResponseHeader("HX-Retarget")) return;
+    event.detail.shouldSwap = false;
+    if (event.detail.requestConfig.verb === "post") warn("refused");
+    else if (strip()) lose();
+  }
+
+  /* Nobody knows whether what was sent has arrived: the person is told, and looks again. */
+  function unanswered(event) {
+    if (event.detail.requestConfig.verb === "post") warn("unanswered");
+    else if (strip()) lose();
   }
 
   /* Paper cannot be unfolded: it shows what the screen folds away, except for the forms. */
@@ -188,6 +232,11 @@
   function start() {
     watchChannel();
     enhance();
+    count();
+    mark();
+    document.body.addEventListener("htmx:beforeSwap", foreign);
+    document.body.addEventListener("htmx:sendError", unanswered);
+    document.body.addEventListener("htmx:timeout", unanswered);
     document.body.addEventListener("htmx:beforeSwap", remember);
     document.body.addEventListener("htmx:afterSwap", recall);
     document.body.addEventListener("huiying:band", function () {
@@ -196,7 +245,7 @@
     });
     window.addEventListener("beforeprint", unfold);
     window.addEventListener("afterprint", fold);
-    document.addEventListener("click", choose);
+    document.addEventListener("click", choose, true);
     document.addEventListener("keydown", shortcut);
     var filters = document.querySelector("form.filters");
     if (filters) filters.addEventListener("change", function (event) { if (event.target.tagName === "SELECT") filters.submit(); });

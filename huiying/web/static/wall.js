@@ -5,13 +5,10 @@
   var page = 0, heard = performance.now(), turned = performance.now(), asking = null;
 
   function byId(id) { return document.getElementById(id); }
-  function two(n) { return (n < 10 ? "0" : "") + n; }
 
   /* Beijing time, whatever zone the screen's computer is in. */
   function showClock() {
-    var local = new Date(window.huiyingClock.now() + 8 * 3600 * 1000);
-    var text = two(local.getUTCHours()) + ":" + two(local.getUTCMinutes()) + ":" + two(local.getUTCSeconds());
-    byId("wall-clock").textContent = text;
+    byId("wall-clock").textContent = window.huiyingClock.beijing(window.huiyingClock.now());
   }
 
   function showPage() {
