@@ -15,6 +15,9 @@ from huiying.domain.rules import (
     NOTICE_DUE,
     PRESS_CONFERENCE,
 )
+from huiying.domain.sentences import listed, said, term
+
+_BLANK = " "
 
 MILESTONES_ZH = {
     AUTHORITATIVE_RELEASE: "权威信息发布",
@@ -126,8 +129,12 @@ def limit_words(limit: str) -> str:
         return limit
     hours, rest = divmod(int(found.total_seconds()), 3600)
     minutes, seconds = divmod(rest, 60)
-    parts = ((hours, "小时"), (minutes, "分"), (seconds, "秒"))
-    return " ".join(f"{number} {unit}" for number, unit in parts if number)
+    parts = (
+        (hours, said("%(n)s 小时", n=hours)),
+        (minutes, said("%(n)s 分", n=minutes)),
+        (seconds, said("%(n)s 秒", n=seconds)),
+    )
+    return listed([words for number, words in parts if number], _BLANK)
 
 
 def _of(words: type[Word]) -> Callable[[str], str]:
@@ -159,13 +166,14 @@ _DUTY_READERS: dict[str, Callable[[str], str]] = {"kind": _in(DUTIES_ZH)}
 
 
 def value_words(path: str, value: Any, *, duty: bool = False) -> str:
-    """A value of the written pack in words; empty for nothing."""
+    """A value of the written pack in words; empty for nothing. What is no word of ours stays as the pack has it."""
     if value is None or value == "":
         return ""
     if isinstance(value, bool):
-        return "是" if value else "否"
-    readers = _DUTY_READERS if duty else _READERS
-    read = readers.get(path, str)
-    if isinstance(value, list):
-        return "、".join(read(str(item)) for item in value)
-    return read(str(value))
+        return term("是") if value else term("否")
+    read = (_DUTY_READERS if duty else _READERS).get(path)
+
+    def words(item: Any) -> str:
+        return term(read(str(item))) if read else str(item)
+
+    return listed(map(words, value)) if isinstance(value, list) else words(value)

@@ -30,6 +30,8 @@ _WHAT_ZH = {
     "transfers_returned": "退回转办通知", "continuous": "持续发布间隔", "stage": "进入阶段", "attribution": "确认归因",
     "replanned": "更换提醒策略", "reassigned": "变更主办单位", "details": "修改内容", "packs": "适用规则",
 }  # fmt: skip
+#: Words for what happened have texts of their own in other languages.
+TOLD = "经过:"
 _TIME_ZH = {"recorded": "记录%(what)s %(at)s", "changed": "更正%(what)s %(at)s"}
 _WITH_ZH = "%(what)s:%(more)s"
 _NUMBER_ZH = "发布记录 %(number)s"
@@ -110,9 +112,14 @@ def fact_zh(row: Any, say: Say = str, names: Known = NOBODY) -> str:
         return say(_TIME_ZH["changed" if row.detail.get("reason") else "recorded"]) % words
     if row.what == "late_exposure" and not row.detail["confirmed"]:
         return say(_BACK_ZH)
-    what = say(_WHAT_ZH.get(row.what, row.what))
+    what = told(_WHAT_ZH.get(row.what, row.what), say)
     more = " · ".join(part for part in _MORE[row.what](row, say, names) if part) if row.what in _MORE else ""
     return say(_WITH_ZH) % {"what": what, "more": more} if more else what
+
+
+def told(word: str, say: Say) -> str:
+    """A word for what has happened: 签收 is also the name of a button, and not every language has one word for both."""
+    return say(f"{TOLD}{word}").removeprefix(TOLD)
 
 
 def typed_of(row: Any, names: Known = NOBODY) -> list[str]:
@@ -251,7 +258,7 @@ def stage_zh(name: str, say: Say) -> str:
 def spoken() -> tuple[str, ...]:
     """Every text of these that a face may ask for in another language."""
     return (
-        *_WHAT_ZH.values(),
+        *(f"{TOLD}{word}" for word in _WHAT_ZH.values()),
         *_TIME_ZH.values(),
         *_FIELDS_ZH.values(),
         *_REVIEWED_ZH.values(),

@@ -619,7 +619,7 @@ def _past(tx: Tx, row: Any, say: Say) -> list[dict[str, Any]]:
              "zh": f"{say(zh(DeliveryState, d.state))} {d.notice_no} {d.channel_name} {d.person_name or ''}".rstrip(),
              "by": "", "future": False,
              "detail": {"band": d.band, "role": d.role, "event": d.event, "event_zh": zh(EventKind, d.event),
-                        "clock": say(d.clock_name or ""), "step": step_of(d.event, d.step_id, say)}}
+                        "clock": say(d.clock_name) if d.clock_name else "", "step": step_of(d.event, d.step_id, say)}}
         )  # fmt: skip
     return items
 
@@ -659,7 +659,7 @@ _STEPS_ZH = {
 
 def clock_zh(name: str, row: Any, say: Say = str) -> str:
     """What happened to a clock; with its due time where that is the news."""
-    words = f"{say(name)} {say(_EVENT_ZH.get(row.what, row.what))}"
+    words = f"{say(name)} {fact_words.told(_EVENT_ZH.get(row.what, row.what), say)}"
     if row.what not in {"started", "re_anchored", "reopened"}:
         return words
     due, at = row.due_to.astimezone(SHANGHAI), row.at.astimezone(SHANGHAI)
@@ -668,7 +668,8 @@ def clock_zh(name: str, row: Any, say: Say = str) -> str:
 
 def spoken() -> tuple[str, ...]:
     """Every text of these that a face may ask for in another language."""
-    return (*fact_words.spoken(), *_EVENT_ZH.values(), *_STEPS_ZH.values(), *_LEFT_ZH.values(), _DUE_ZH)
+    events = (f"{fact_words.TOLD}{word}" for word in _EVENT_ZH.values())
+    return (*fact_words.spoken(), *events, *_STEPS_ZH.values(), *_LEFT_ZH.values(), _DUE_ZH)
 
 
 def _planned(tx: Tx, row: Any, say: Say) -> list[dict[str, Any]]:
@@ -680,7 +681,7 @@ def _planned(tx: Tx, row: Any, say: Say) -> list[dict[str, Any]]:
     )
     return [
         {"at": a.due_at, "order": 3, "kind": "planned", "what": a.kind,
-         "zh": f"{say(a.clock_name or '')} {say(zh(EventKind, a.kind))} {step_of(a.kind, a.step_id, say)}".strip(), "by": "",
+         "zh": f"{say(a.clock_name) if a.clock_name else ''} {say(zh(EventKind, a.kind))} {step_of(a.kind, a.step_id, say)}".strip(), "by": "",
          "detail": {"to": [say(Role(role).zh) for role in a.detail.get("to", [])]}, "future": True}
         for a in tx.all(statement)
     ]  # fmt: skip

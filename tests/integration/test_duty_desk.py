@@ -292,11 +292,11 @@ def test_log_feed_and_queue_are_said_in_english(house: House, zhang: Seat):
     run_engine_once(house.services)
     zhang.post("/language", {"language": "en", "to": "/"})
     page = zhang.get("/").text
-    assert re.search(r"Recorded [\w ]+ 06-02 08:00", page)
+    assert re.search(r"Recorded: [\w ]+ 06-02 08:00", page)
     for fixed in ("权威信息发布", "登记", "起算", "适用规则", "已送出", "记录"):
         assert fixed not in page, fixed
     case = zhang.get(f"/incidents/{no}").text
-    assert re.search(r"Authoritative release Start\w*, due \d\d-\d\d", case)
+    assert re.search(r"Authoritative release started, due \d\d-\d\d", case)
     for fixed in ("起算,截止", "记录事发"):
         assert fixed not in case, fixed
 

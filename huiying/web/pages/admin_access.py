@@ -43,6 +43,7 @@ def _tokens_page(
         tokens=tokens.list_tokens(services, session.actor),
         names=names,
         scopes=[(p.value, p.zh) for p in Permission if p.value in session.actor.permissions],
+        scope_words={p.value: p.zh for p in Permission},
         now_text=services.store.now().isoformat(),
         form=form or Form(),
         fault=fault,

@@ -50,6 +50,23 @@ _SENTENCES = {
     405: _("这个地址不支持这种操作,未作任何改动。请从页面上的按钮操作。"),
     413: _("提交的内容过大,未予处理。请减少内容后重试。"),
 }
+#: What the fields of our forms are called; any other is shown by the name that it was sent with.
+LABELS = {
+    "title": _("标题"),
+    "body": _("情况说明"),
+    "reason": _("理由"),
+    "note": _("说明"),
+    "notes": _("交班说明"),
+    "remark": _("接班意见"),
+    "criterion": _("定级依据"),
+    "evidence": _("事实依据"),
+    "name": _("名称"),
+    "url": _("网址"),
+    "text": _("发布内容"),
+    "channel": _("发布渠道"),
+    "clock": _("时钟"),
+    "day": _("日期"),
+}
 _NOT_DONE = _("请求未被接受,未作任何改动。")
 _REFUSED = _("请求未被接受")
 _LOCKED = _("本席位已锁定,操作未执行。请先解锁。")
@@ -126,6 +143,7 @@ def _page(
         sentence=say(sentence),
         fields=[(field, say(message)) for field, message in fields or []],
         typed=shell.typed_by(request),
+        labels=LABELS,
         trace=trace,
         number=status,
         now=None if status < 500 else _host_now(),

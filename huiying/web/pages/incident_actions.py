@@ -344,7 +344,7 @@ ACTIONS: dict[str, Action] = {
         Action("attribution", _("确认超时归因"), _P.ATTRIBUTE, _attribution, when="lasting"),
         Action("replan", _("更换督办方案"), _P.REPLAN, _replan),
         Action(
-            "merge", _("并案"), _P.MERGE, _merge, lead_only=True, decisive=True, second=_LATER,
+            "merge", _("办理:并案"), _P.MERGE, _merge, lead_only=True, decisive=True, second=_LATER,
             told=lambda view: ("done", f"/incidents/{view['merged_into']}"),
         ),
         Action("unmerge", _("拆出"), _P.MERGE, _unmerge, when="merged", lead_only=True, decisive=True, second=_LATER),

@@ -14,7 +14,7 @@ from huiying.domain.kinds import Attribution, ContentKind, GradeBasis, Publicati
 from huiying.domain.lanes import Mark, Span, lay_out
 from huiying.domain.remaining import urgency
 from huiying.domain.sentences import value_told
-from huiying.service import desk, incident_desk, policies, queries
+from huiying.service import desk, fact_words, incident_desk, policies, queries
 from huiying.service.fact_words import stage_zh
 from huiying.service.services import Services
 from huiying.web.callers import House
@@ -53,16 +53,16 @@ STAGES = (
 HAPPENED = (_("已发"), _("未发(无需或未送达)"), _("待发"))
 #: What the timeline shows of the history, by our words for the entries.
 _MARKS = {
-    "registered": _("登记"),
-    "grading": _("定级"),
-    "merged": _("并入"),
-    "absorbed": _("并案"),
-    "voided": _("撤销"),
-    "waived": _("不予回应"),
-    "handed_over": _("移交"),
-    "closed": _("办结"),
-    "reopened_as": _("重开"),
-    "acknowledged": _("签收"),
+    "registered": _("经过:登记"),
+    "grading": _("经过:定级"),
+    "merged": _("经过:并入"),
+    "absorbed": _("经过:并案"),
+    "voided": _("经过:撤销"),
+    "waived": _("经过:不予回应"),
+    "handed_over": _("经过:移交"),
+    "closed": _("经过:办结"),
+    "reopened_as": _("经过:重开"),
+    "acknowledged": _("经过:签收"),
 }
 
 
@@ -245,7 +245,7 @@ def _marks(case: dict[str, Any], say: Say) -> list[Mark]:
     entered = [(str(log["stage"]), str(log["entered_at"])) for log in view["stages"]]
     found += [Mark(datetime.fromisoformat(at), "stage", stage_zh(stage, say)) for stage, at in entered]
     found += [
-        Mark(datetime.fromisoformat(item["at"]), item["what"], say(word))
+        Mark(datetime.fromisoformat(item["at"]), item["what"], say(word).removeprefix(fact_words.TOLD))
         for item in case["items"]
         if item["kind"] == "fact" and (word := _MARKS.get(item["what"]))
     ]

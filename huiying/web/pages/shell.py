@@ -28,7 +28,7 @@ from huiying.domain.sentences import Sentence, value_told
 from huiying.service import desk as desk_views
 from huiying.service.sessions import Session
 from huiying.web.callers import House
-from huiying.web.pages import shown_times
+from huiying.web.pages import marked, shown_times
 from huiying.web.pages.assets import static
 from huiying.web.pages.navigation import entries_for
 from huiying.web.pages.policy import COOKIE, PUBLIC, Locked, SignInNeeded, Viewer, allow, find_session, policies_of
@@ -150,6 +150,9 @@ def environment(language: str) -> Environment:
         "clock_time": shown_times.clock_time,
         "epoch": shown_times.epoch,
         "left": lambda seconds: human_left(int(seconds), language),
+        "zh": lambda text: marked.data(text, language),
+        "zh_mixed": lambda text: marked.mixed(text, language),
+        "zh_attr": lambda text: marked.attribute(text, language),
         "ours": lambda text: value_told(text, speaking(language)),
         "web_address": web_address,
     }
