@@ -171,6 +171,10 @@ POST /admin/people/{person}                   people unit
 POST /admin/people/{person}/end               people unit
 POST /admin/people/{person}/return            people unit
 POST /admin/people/{person}/password          people unit
+POST /admin/people/{person}/account/password  people unit
+POST /admin/people/{person}/account/unlock    people unit
+POST /admin/people/{person}/account/code      people unit
+POST /admin/people/{person}/account/subject   people unit
 POST /admin/people/{person}/access            people unit
 POST /admin/people/{person}/access/remove     people unit
 POST /admin/people/{person}/duties            people unit
