@@ -66,6 +66,8 @@ POST /logout                                  public
 GET  /devices                                 signed
 POST /devices/{session_id}/revoke             signed
 POST /devices/forget                          signed
+POST /devices/wall-tokens                     read
+POST /devices/tokens/{token}/revoke           signed
 GET  /                                        signed any wall
 GET  /desk/queue                              read
 GET  /desk/panel/{no}                         read unit
