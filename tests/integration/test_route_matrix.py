@@ -154,7 +154,10 @@ GET  /rules                                   signed
 GET  /rules/calendar                          signed
 POST /rules/calendar                          rules
 GET  /rules/policies                          signed
+GET  /rules/policies/upload                   rules
+POST /rules/policies/upload                   rules
 GET  /rules/policies/{policy}                 signed
+POST /rules/policies/{policy}/reset           rules house
 GET  /rules/whatif                            signed
 GET  /rules/upload                            rules
 POST /rules/upload                            rules
