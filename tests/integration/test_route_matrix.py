@@ -127,6 +127,8 @@ POST /incidents/{no}/hand-over                end unit
 GET  /incidents/{no}/hand-over                read form
 POST /incidents/{no}/reopen                   end unit
 GET  /incidents/{no}/reopen                   read form
+GET  /incidents/{no}/contacts                 call unit
+POST /incidents/{no}/contacts                 call unit
 GET  /requests                                read
 POST /requests/{number}/approve               approve
 POST /requests/{number}/reject                approve

@@ -17,6 +17,7 @@ from huiying.web.pages import (
     assets,
     audit,
     calendars,
+    contacts,
     duty,
     faults,
     handover,
@@ -52,6 +53,7 @@ ROUTERS = (
     incident_new.router,  # before the address of an incident
     incident_list.router,
     incident_detail.router,
+    contacts.router,
     second_person.router,
     calendars.router,  # before the addresses of packs
     policies.router,

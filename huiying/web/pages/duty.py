@@ -203,6 +203,7 @@ def _rights(session: Session) -> dict[str, Any]:
         "may_acknowledge": active and _P.ACKNOWLEDGE.value in held,
         "may_release": active and _P.RELEASE.value in held,
         "may_register": active and _P.REGISTER.value in held,
+        "may_call": active and _P.CALL.value in held,
     }
 
 

@@ -13,7 +13,7 @@ from huiying.domain.errors import Conflict, Forbidden, HuiyingError, InvalidInpu
 from huiying.domain.kinds import Attribution, ContentKind, GradeBasis, PublicationKind, Review, Severity
 from huiying.domain.lanes import Mark, Span, lay_out
 from huiying.domain.remaining import urgency
-from huiying.service import incident_desk, policies, queries
+from huiying.service import contacts, incident_desk, policies, queries
 from huiying.service.services import Services
 from huiying.web.callers import House
 from huiying.web.pages import incident_actions as actions
@@ -170,6 +170,7 @@ def _page(
         requests=requests,
         who=lambda author: incident_desk.who(author, case["names"]),
         policies=policies.list_policies(services) if "replan" in may else [],
+        contacts=contacts.of_incident(services, session.actor, no) if _may_call(session) else None,
         words={
             "severities": list(Severity),
             "bases": list(GradeBasis),
@@ -181,6 +182,10 @@ def _page(
         },
         unit_names={unit["id"]: unit["name"] for unit in case["units"]},
     )
+
+
+def _may_call(session: Session) -> bool:
+    return Permission.CALL in session.actor.permissions
 
 
 def _urgency(clock: dict[str, Any]) -> tuple[bool, bool, str]:
