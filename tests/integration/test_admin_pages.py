@@ -207,6 +207,37 @@ def test_standing_duties_on_the_roster_page(boss: Seat):
     assert boss.post("/roster/duties/remove", duty).status_code == 303
 
 
+def options_of(page: str, name: str) -> set[str]:
+    field = re.search(rf'<select id="{name}".*?</select>', page, re.DOTALL)
+    assert field is not None
+    return set(re.findall(r'<option value="([^"]*)"', field.group()))
+
+
+def test_the_pickers_offer_who_can_answer_and_keep_who_is_on_the_roster(boss: Seat, house: House):
+    """Neither an administrator nor an auditor nor an assessor can act on a reminder."""
+    for person, role in (("pruefer", "auditor"), ("extern", "assessor"), ("helfer", "handler")):
+        people.add_person(house.services, OPERATOR, person, name=person, unit_id="office")
+        roster_admin.grant_access(house.services, OPERATOR, person, role, "office")
+    page = boss.get("/roster").text
+    for field in ("person_id", "duty-person_id"):
+        offered = options_of(page, field)
+        assert {"zhang", "wang", "zhao", "helfer"} <= offered
+        assert {"li", "qian"} <= offered  # they hold duties already
+        assert not {"boss", "pruefer", "extern"} & offered
+    assert "此人的权限不能签收提醒" in boss.get("/admin/people/pruefer").text
+    assert "此人的权限不能签收提醒" not in boss.get("/admin/people/helfer").text
+
+
+def test_the_page_says_how_a_table_is_written_with_this_houses_own_names(boss: Seat, house: House):
+    page = boss.get("/roster").text
+    example = re.search(r'<pre class="example"><code>(.*?)</code></pre>', page, re.DOTALL)
+    assert example is not None
+    assert "<code>duty_officer</code>" in page
+    assert "<code>water</code>" in page
+    assert boss.post("/roster/import", {"roster_text": example.group(1)}).status_code == 303
+    assert len(roster_admin.list_shifts(house.services, OPERATOR)) == 2
+
+
 # -- channels ----------------------------------------------------------------------------------------------------------
 
 ROBOT = {

@@ -93,11 +93,13 @@ def person_page(
     fault: Fault | None = None,
     password: dict[str, Any] | None = None,
 ) -> Response:
+    shown = people.show_person(services, session.actor, person)
     return render(
         request,
         "admin/person.html",
         status,
-        person=people.show_person(services, session.actor, person),
+        person=shown,
+        can_answer=any(Permission.ACKNOWLEDGE in GRANTS[AccessRole(one["role"])] for one in shown["access"]),
         units=_units(services, session),
         unit_names={unit["id"]: unit["name"] for unit in people.list_units(services, session.actor)},
         channels=[row for row in channels.list_channels(services, session.actor) if row["kind"] != "inbox"],
