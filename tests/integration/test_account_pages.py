@@ -378,8 +378,9 @@ def test_an_administrator_lands_where_there_is_something_to_administer(house, br
     browser.sign_in("boss")
     browser.get("/second")
     where = browser.post("/second", code=page[0].at(house.clock())).headers["location"]
-    assert where not in {"/", "/inbox"}
+    assert where == "/admin"
     assert browser.get(where).status_code == 200
+    assert browser.get("/").headers["location"] == "/admin"
 
 
 # -- idle, locked, over ------------------------------------------------------------------------------------------------
