@@ -158,6 +158,7 @@ def test_an_import_announces_what_moves_and_then_does_it(boss: Seat):
     after = boss.get("/rules/calendar?year=2026").text
     assert "2026.2" in after
     assert "变动过的到期日" in after
+    assert '管一 <code class="small muted">person:boss</code>' in after
     assert boss.get("/rules/calendar?year=2026&version=2026.1").status_code == 200
 
 
@@ -253,3 +254,7 @@ def test_policies_are_the_whole_houses_and_not_for_who_only_looks(zhang: Seat, h
     assert refused.status_code == 403
     assert "此项影响全部单位" in refused.text
     assert own(house)["release-5h"] is False
+
+
+def test_who_imported_a_calendar_is_said_in_words(zhang: Seat):
+    assert '系统自带 <code class="small muted">system:sync</code>' in zhang.get("/rules/calendar").text
