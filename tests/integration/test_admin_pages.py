@@ -177,6 +177,22 @@ def test_units_make_a_tree(boss: Seat, house: House):
     assert bad.status_code == 422
 
 
+def test_a_units_pack_is_chosen_from_the_packs_and_an_unknown_one_stays(boss: Seat, house: House):
+    pack = "cn-520100-guiyang-eco-2017"
+    assert options_of(boss.get("/admin/units").text, "new-pack_id") >= {"", pack}
+    change = {"name": "示例市水务局", "parent_id": "office", "active": "on"}
+    assert boss.post("/admin/units/water", {**change, "pack_id": pack}).status_code == 303
+    assert f'<option value="{pack}" selected>' in boss.get("/admin/units/water").text
+    assert "贵阳市生态文明委2017年政务公开工作要点" in boss.get("/admin/units").text
+    people.edit_unit(house.services, OPERATOR, "water", pack_id="own-2031")
+    page = boss.get("/admin/units/water").text
+    assert '<option value="own-2031" selected>' in page
+    assert "own-2031 · 不在用" in page
+    assert boss.post("/admin/units/water", {**change, "pack_id": ""}).status_code == 303
+    units = {unit["id"]: unit for unit in people.list_units(house.services, OPERATOR)}
+    assert units["water"]["pack_id"] == ""
+
+
 # -- roster ------------------------------------------------------------------------------------------------------------
 
 SHIFT = {

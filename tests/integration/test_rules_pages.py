@@ -256,5 +256,27 @@ def test_policies_are_the_whole_houses_and_not_for_who_only_looks(zhang: Seat, h
     assert own(house)["release-5h"] is False
 
 
+# -- working days ------------------------------------------------------------------------------------------------------
+
+
+def test_working_days_are_counted_on_the_calendar_page(zhang: Seat):
+    page = zhang.get("/rules/calendar?from=2025-06-02&add=3")
+    assert page.status_code == 200
+    words = text_of(page.text)
+    assert "截止 2025-06-05 24:00" in words
+    assert "依据日历" in words
+    assert "暂定:所需年份" not in words
+    assert "暂定:所需年份" in text_of(zhang.get("/rules/calendar?from=2033-06-02&add=3").text)
+
+
+@pytest.mark.parametrize(
+    "asked", ["from=&add=3", "from=2025-06-02&add=", "from=gestern&add=3", "from=2025-06-02&add=2000"]
+)
+def test_a_question_that_cannot_be_answered_is_said_beside_the_field(zhang: Seat, asked: str):
+    page = zhang.get(f"/rules/calendar?{asked}")
+    assert page.status_code == 422
+    assert 'aria-invalid="true"' in page.text
+
+
 def test_who_imported_a_calendar_is_said_in_words(zhang: Seat):
     assert '系统自带 <code class="small muted">system:sync</code>' in zhang.get("/rules/calendar").text

@@ -9,7 +9,7 @@ from fastapi import APIRouter, Query, Request, Response
 
 from huiying.domain.access import GRANTS, AccessRole, Permission
 from huiying.domain.errors import HuiyingError
-from huiying.service import account_view, admin_view, channels, oidc, people, roster_admin
+from huiying.service import account_view, admin_view, channels, oidc, pack_admin, people, roster_admin
 from huiying.service.services import Services
 from huiying.web.callers import House
 from huiying.web.pages.fields import Fault, Form, Typed, fault_of
@@ -232,11 +232,14 @@ def _units_page(
         parent = unit["parent_id"] if unit["parent_id"] in known else ""
         below.setdefault(parent or "", []).append(unit)
     chosen = next((unit for unit in listed if unit["id"] == editing), None)
+    packs = [(pack["id"], f"{pack['title']}({pack['region']})") for pack in pack_admin.list_packs(services)]
     return render(
         request,
         "admin/units.html",
         status,
         units=listed,
+        packs=packs,
+        pack_names=dict(packs),
         below=below,
         chosen=chosen,
         typed={name: form.text(name) for name in ("id", *_OF_UNITS)} | {"active": form.ticked("active")}
