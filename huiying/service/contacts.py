@@ -34,10 +34,10 @@ def of_incident(services: Services, actor: Actor, no: str, *, reveal: bool = Fal
         if row is None:
             raise NotFound(f"没有编号为 {no[:20]} 的事项,或不在您的查看范围内。")
         found = list(_called(tx, row))
-        homes = _homes(tx, [person.id for _, _, person in found])
+        homes = _homes(tx, [person.id for _, person in found])
         seen = visible_units(tx, actor)
-        names = unit_names(tx, [unit_id for _, unit_id, _ in found])
-        near = {person.id for _, _, person in found if seen is None or homes[person.id] in seen}
+        names = unit_names(tx, homes.values())
+        near = {person_id for person_id, unit_id in homes.items() if seen is None or unit_id in seen}
         if reveal and near:
             tx.audit("person.revealed", f"incident:{row.no}", {"people": sorted(near)})
     people = [
@@ -45,17 +45,17 @@ def of_incident(services: Services, actor: Actor, no: str, *, reveal: bool = Fal
             "person_id": person.id,
             "name": person.name,
             "role_zh": role.zh,
-            "unit": names.get(unit_id, unit_id),
+            "unit": names.get(homes[person.id], homes[person.id]),
             "mobile": _number(services, person.mobile_sealed, reveal=reveal) if person.id in near else "",
             "within_reach": person.id in near,
         }
-        for role, unit_id, person in found
+        for role, person in found
     ]
     return {"no": row.no, "revealed": reveal, "people": people}
 
 
-def _called(tx: Tx, incident: Any) -> Iterator[tuple[Role, str, Any]]:
-    """Role, unit and person: everybody on duty for the leading unit, then the handlers of the others."""
+def _called(tx: Tx, incident: Any) -> Iterator[tuple[Role, Any]]:
+    """Role and person: everybody on duty for the leading unit, then the handlers of the others."""
     tree = parents(tx)
     chain = unit_chain(tree, incident.unit_id)
     helping = [unit_id for unit_id in _helpers(tx, incident) if unit_id != incident.unit_id]
@@ -68,7 +68,7 @@ def _called(tx: Tx, incident: Any) -> Iterator[tuple[Role, str, Any]]:
             for person_id in on_duty(roster, role, where, tx.now):
                 if person_id in people and (person_id, role) not in named:
                     named.add((person_id, role))
-                    yield role, unit_id, people[person_id]
+                    yield role, people[person_id]
 
 
 def _helpers(tx: Tx, incident: Any) -> list[str]:

@@ -63,6 +63,8 @@ def test_the_numbers_stand_masked_on_the_page_and_in_clear_after_the_button(sit:
     for number in (HANDLERS_NUMBER, HELPERS_NUMBER, "13800001234"):
         assert number not in page
     assert "139****7788" in page
+    assert '<b>孙六</b></td><td data-label="单位">示例市水务局</td>' in page
+    assert '<b>张一</b></td><td data-label="单位">示例市政务公开办</td>' in page
     assert looks(house) == []
 
     shown = sit("zhang").post(f"/incidents/{no}/contacts")
