@@ -171,7 +171,7 @@ _SESSION_COLUMNS: tuple[show.Column, ...] = (
 @command(account, "list")
 def account_list() -> None:
     """各人能否登录:密码、动态口令、锁定、最近登录。"""
-    from huiying.service.accounts import list_accounts
+    from huiying.service.account_view import list_accounts
 
     answer = {"accounts": list_accounts(session.services, session.actor)}
     session.answer(answer, lambda data: show.table("", _ACCOUNT_COLUMNS, data["accounts"]))

@@ -29,6 +29,15 @@ class Stage(Word):
     LOCKED = "locked", "已锁定"
 
 
+class AccountState(Word):
+    """What stands between a person and the desk at this moment."""
+
+    NONE = "none", "未启用"
+    LOCKED = "locked", "已锁定"
+    UNBOUND = "unbound", "未绑定动态口令"
+    READY = "ready", "正常"
+
+
 @dataclass(frozen=True, slots=True)
 class Standing:
     """What is known about a person and a session when the next step is asked for."""
@@ -42,6 +51,15 @@ class Standing:
 def obliged(roles: Collection[AccessRole], *, everybody: bool) -> bool:
     """Whether these roles need a second factor."""
     return everybody or bool(OBLIGED.intersection(roles))
+
+
+def account_state(*, opens: bool, locked: bool, enrolled: bool, obliged: bool) -> AccountState:
+    """One word for an account; ``opens``: there is a password or an identity of the provider to sign in with."""
+    if not opens:
+        return AccountState.NONE
+    if locked:
+        return AccountState.LOCKED
+    return AccountState.UNBOUND if obliged and not enrolled else AccountState.READY
 
 
 def next_stage(standing: Standing) -> Stage:

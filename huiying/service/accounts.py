@@ -181,34 +181,6 @@ def set_subject(services: Services, actor: Actor, person_id: str, subject: str) 
     return {"person_id": person_id, "oidc_subject": wanted}
 
 
-def list_accounts(services: Services, actor: Actor) -> list[dict[str, Any]]:
-    """Who can sign in how: for the page and the command of who manages people."""
-    actor.require(Permission.PEOPLE)
-    account = t.account.c
-    statement = (
-        sa.select(t.person.c.id, t.person.c.name, t.person.c.unit_id, t.account)
-        .outerjoin(t.account, account.person_id == t.person.c.id)
-        .where(t.person.c.active)
-        .order_by(t.person.c.unit_id, t.person.c.id)
-    )
-    with services.store.reading() as tx:
-        rows = [row for row in tx.all(statement) if sessions.may_see(tx, actor, row.id, row.unit_id)]
-        return [_account_view(tx, row) for row in rows]
-
-
-def _account_view(tx: Tx, row: Any) -> dict[str, Any]:
-    return {
-        "person_id": row.id,
-        "name": row.name,
-        "has_password": bool(row.password_hash),
-        "enrolled": row.totp_since is not None,
-        "recovery_left": second_factor.recovery_left(tx, row.id),
-        "locked_until": shown(lockout.locked_until(tx, lockout.name_key(row.id))),
-        "last_login_at": shown(row.last_login_at),
-        "oidc_subject": row.oidc_subject or "",
-    }
-
-
 def _managed(tx: Tx, actor: Actor, person_id: str) -> None:
     wanted = sa.select(t.person.c.unit_id).where(t.person.c.id == person_id, t.person.c.active)
     row = tx.one(wanted.with_for_update(key_share=True))

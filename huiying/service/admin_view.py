@@ -27,7 +27,7 @@ _LOST = (DeliveryState.FAILED, DeliveryState.DEAD)
 def overview(services: Services, actor: Actor) -> dict[str, Any]:
     """Findings of the doctor, signs of life, what waits, room on the disk, the last backups."""
     actor.require(Permission.OPERATE)
-    findings = [asdict(finding) for finding in doctor.examine(services)]
+    findings = [{**asdict(one), "message": one.desk or one.message} for one in doctor.examine(services)]
     usage = shutil.disk_usage(services.settings.data_dir)
     with services.store.reading() as tx:
         beats, backlog, backups = _beats(tx), _backlog(tx), _backups(tx)

@@ -8,6 +8,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from config.calendar_loader import parse_calendar_file
+from huiying.domain.audit_words import actor_zh
 from huiying.domain.calendar_grid import KINDS_ZH, DayChange, day_changes, leaves, plain_year
 from huiying.domain.errors import NotFound
 from huiying.domain.obligations import ObligationDue
@@ -32,6 +33,7 @@ def list_calendars(services: Services) -> dict[str, Any]:
     ).order_by(table.year.desc(), table.imported_at.desc())
     with services.store.reading() as tx:
         rows = tx.all(statement)
+        names = {row.id: row.name for row in tx.all(sa.select(t.person.c.id, t.person.c.name))}
     return {
         "calendars": [
             {
@@ -40,6 +42,7 @@ def list_calendars(services: Services) -> dict[str, Any]:
                 "source_notice": row.source_notice,
                 "imported_at": shown(row.imported_at),
                 "imported_by": row.imported_by,
+                "imported_by_name": "" if row.imported_by.startswith("system:") else actor_zh(row.imported_by, names),
                 "current": bool(row.current),
             }
             for row in rows

@@ -36,6 +36,7 @@ def status(services: Services) -> dict[str, Any]:
             .order_by(delivery.c.sent_at.desc())
             .limit(10)
         )
+        names = {row.id: row.name for row in tx.all(sa.select(t.channel.c.id, t.channel.c.name))}
         return {
             "held": held is not None,
             "reason": _REASONS.get(detail.get("reason", ""), detail.get("reason", "")),
@@ -43,7 +44,13 @@ def status(services: Services) -> dict[str, Any]:
             "due_actions": tx.value(due),
             "waiting_deliveries": tx.value(waiting),
             "last_sent": [
-                {"notice_no": row.notice_no, "sent_at": shown(row.sent_at), "channel": row.channel_id} for row in last
+                {
+                    "notice_no": row.notice_no,
+                    "sent_at": shown(row.sent_at),
+                    "channel": row.channel_id,
+                    "channel_name": names.get(row.channel_id, ""),
+                }
+                for row in last
             ],
         }
 

@@ -54,11 +54,16 @@ class Level(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing that was looked at; ``DO`` asks somebody to act."""
+    """One thing that was looked at; ``DO`` asks somebody to act.
+
+    ``place`` is the screen on which it is done, ``desk`` the sentence for who has that screen and needs no command.
+    """
 
     name: str
     level: Level
     message: str
+    place: str = ""
+    desk: str = ""
 
 
 def examine(services: Services) -> list[Finding]:
@@ -113,7 +118,12 @@ def _files(services: Services) -> list[Finding]:
         found.append(_ok("磁盘空间", said("剩余 %(free)s GB。", free=free // 2**30)))
     if (folder / "first-password").exists():
         found.append(
-            Finding("首个密码", Level.DO, "管理员的一次性密码还未使用,请尽快换取令牌(huiying token exchange)。")
+            Finding(
+                "首个密码",
+                Level.DO,
+                "管理员的一次性密码还未使用,请尽快换取令牌(huiying token exchange)。",
+                desk="首位管理员的一次性密码还未使用,请其尽快登录并设置自己的密码。",
+            )
         )
     return found
 
@@ -176,6 +186,8 @@ def _calendar(tx: Tx) -> list[Finding]:
                 said(
                     "缺少 %(year)s 年的放假安排,工作日期限只能暂定。请执行 huiying calendar import。", year=today.year
                 ),
+                place="calendar",
+                desk=said("缺少 %(year)s 年的放假安排,工作日期限只能暂定。请导入。", year=today.year),
             )
         ]
     if today.year + 1 in years:
@@ -189,6 +201,7 @@ def _calendar(tx: Tx) -> list[Finding]:
                 "还没有 %(year)s 年的放假安排(通常 11 月公布),跨年的工作日期限为暂定;公布后请导入。",
                 year=today.year + 1,
             ),
+            place="calendar",
         )
     ]
 
@@ -205,7 +218,15 @@ def _rules(tx: Tx) -> list[Finding]:
 
 def _held(tx: Tx) -> list[Finding]:
     if tx.value(sa.select(t.setting.c.value).where(t.setting.c.key == "dispatch_held")):
-        return [Finding("通知发送", Level.DO, "已暂停,任何提醒都不会发出。核对后执行 huiying dispatch release。")]
+        return [
+            Finding(
+                "通知发送",
+                Level.DO,
+                "已暂停,任何提醒都不会发出。核对后执行 huiying dispatch release。",
+                place="dispatch",
+                desk="已暂停,任何提醒都不会发出。请核对后放行。",
+            )
+        ]
     return [_ok("通知发送")]
 
 
@@ -232,6 +253,7 @@ def _roster(tx: Tx) -> list[Finding]:
                             role=role,
                             spans=spans,
                         ),
+                        "roster",
                     )
                 )
     return found or [_ok("值班", "未来 24 小时各职责都有人。")]
@@ -303,7 +325,15 @@ def _reach(tx: Tx) -> list[Finding]:
     channels = {row.id: row for row in tx.all(sa.select(t.channel).where(t.channel.c.enabled))}
     outside = [row for row in channels.values() if ChannelKind(row.kind) in _OUTSIDE]
     if not outside:
-        return [Finding("联系方式", Level.DO, "没有任何对外渠道,消息只进站内收件箱。请执行 huiying channel add。")]
+        return [
+            Finding(
+                "联系方式",
+                Level.DO,
+                "没有任何对外渠道,消息只进站内收件箱。请执行 huiying channel add。",
+                place="channels",
+                desk="没有任何对外渠道,消息只进站内收件箱。请增加渠道。",
+            )
+        ]
     found = _only_robots(outside)
     lost = [f"{row.name}({row.id})" for row in people if not _reachable(row, channels)]
     if lost:
@@ -313,6 +343,7 @@ def _reach(tx: Tx) -> list[Finding]:
                 "联系方式",
                 Level.DO,
                 said("个人渠道送不到的值班人员:%(names)s(群机器人不算)。请补充邮箱或渠道用户号。", names=names),
+                "people",
             )
         )
     return [*found, *_vain_steps(tx, channels)] or [_ok("联系方式")]
@@ -326,7 +357,11 @@ def _only_robots(outside: Sequence[Any]) -> list[Finding]:
         "只有工作群渠道,没有个人渠道(如邮件)。超时等步骤只发个人:主要负责人、分管领导、督查室收不到,"
         "消息只能作为最后手段发工作群。请执行 huiying channel add 增加个人渠道。"
     )
-    return [Finding("个人渠道", Level.DO, sentence)]
+    desk = (
+        "只有工作群渠道,没有个人渠道(如邮件)。超时等步骤只发个人:主要负责人、分管领导、督查室收不到,"
+        "消息只能作为最后手段发工作群。请增加个人渠道。"
+    )
+    return [Finding("个人渠道", Level.DO, sentence, "channels", desk)]
 
 
 def _vain_steps(tx: Tx, channels: Mapping[str, Any]) -> list[Finding]:
@@ -348,7 +383,7 @@ def _vain_steps(tx: Tx, channels: Mapping[str, Any]) -> list[Finding]:
                     roles=whom,
                     otherwise=_what_then(serving.values()),
                 )
-                found.append(Finding("超时督办", Level.DO, sentence))
+                found.append(Finding("超时督办", Level.DO, sentence, "channels"))
     return found
 
 
@@ -401,10 +436,13 @@ def _administrators(tx: Tx) -> list[Finding]:
         by_role.setdefault(row.role, set()).add(row.person_id)
     found = []
     if not by_role.get(AccessRole.ADMINISTRATOR):
-        found.append(Finding("账号", Level.DO, "没有在用的管理员账号。请执行 huiying access grant。"))
+        sentence = "没有在用的管理员账号。请执行 huiying access grant。"
+        found.append(Finding("账号", Level.DO, sentence, "people", "没有在用的管理员账号。请授予权限。"))
     second = by_role.get(AccessRole.APPROVER, set()) | by_role.get(AccessRole.HEAD, set())
     if not second:
-        found.append(Finding("账号", Level.DO, "没有可作第二人确认的账号(approver 或 head),需双人的变更将无法办理。"))
+        sentence = "没有可作第二人确认的账号(approver 或 head),需双人的变更将无法办理。"
+        desk = "没有可作第二人确认的账号(审批领导或处室负责人),需双人的变更将无法办理。请授予权限。"
+        found.append(Finding("账号", Level.DO, sentence, "people", desk))
     return found or [_ok("账号")]
 
 
@@ -424,6 +462,7 @@ def _channels(tx: Tx) -> list[Finding]:
                 until=_clock(row.parked_until),
                 reason=Recorded(row.parked_reason or ""),
             ),
+            "channels",
         )
         for row in parked
     ]
@@ -446,6 +485,8 @@ def _stuck(tx: Tx) -> list[Finding]:
                     "24 小时内有 %(count)s 条通知未能送出(huiying notifications --state failed 及 --state dead 查看)。",
                     count=dead,
                 ),
+                place="runs",
+                desk=said("24 小时内有 %(count)s 条通知未能送出。", count=dead),
             )
         ]
     return [_ok("送达")]

@@ -198,7 +198,7 @@ def ensure_calendar_warning(services: Services) -> bool:
             "of": "calendar",
             "band": str(Band.INFO),
             "headline": "工作日历待更新",
-            "must_do": ["收到国务院办公厅放假通知后,运行 huiying calendar import 导入"],
+            "must_do": ["收到国务院办公厅放假通知后,在“规则与日历 → 工作日历”中导入(或运行 huiying calendar import)"],
             "lines": lines,
         }
         return _insert(tx, key, "calendar", tx.now, detail)

@@ -5,6 +5,7 @@ A new policy holds for clocks that start from now on; running ones keep theirs u
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Any
 
 import sqlalchemy as sa
@@ -18,6 +19,7 @@ from huiying.domain.policy import INTERNAL, OTHER, TASK, WORKDAYS, Policy, Step,
 from huiying.domain.sentences import listed, said, term
 from huiying.service.actor import Actor
 from huiying.service.rulebook import current_packs, current_policies
+from huiying.service.scope import require_house
 from huiying.service.services import Services
 from huiying.store import tables as t
 from huiying.store.db import Tx
@@ -115,16 +117,49 @@ def import_policy(services: Services, actor: Actor, data: bytes, name: str) -> d
     if policy is None:
         raise BadRulePack(_refused(findings), findings=[finding.sentence for finding in findings])
     with services.store.transaction(actor.id) as tx:
-        others = [other for other in current_policies(tx) if other.id != policy.id]
-        _refuse_clash(policy, others)
-        warnings = lint_together([*others, policy], current_packs(tx))
-        unserved = [sentence for sentence in warnings if "没有适用" in sentence]
-        if unserved:
-            raise Refused(said("采用后将有时钟没有提醒方案,未采用:%(finding)s", finding=term(unserved[0])))
+        require_house(tx, actor)
+        warnings = _admitted(tx, policy)
         _make_current(tx, policy)
         _keep_own(tx, {**own_policies(tx), policy.id: policy.hash})
         tx.audit("policy.imported", f"policy:{policy.id}", {"id": policy.id, "hash": policy.hash})
         return {**_summary(policy, {policy.id: policy.hash}, _rule_names(tx)), "warnings": warnings}
+
+
+def check_policy(services: Services, data: bytes, name: str) -> dict[str, Any]:
+    """Look at a policy that is not taken in yet: its faults, or its steps in words and what it would replace.
+
+    What taking it in would be refused for is raised here, too.
+    """
+    policy, findings = parse_policy(name, data)
+    if policy is None:
+        return {"ok": False, "findings": [asdict(finding) for finding in findings]}
+    with services.store.reading() as tx:
+        warnings = _admitted(tx, policy)
+        present = next((other for other in current_policies(tx) if other.id == policy.id), None)
+    return {
+        "ok": True,
+        "findings": [],
+        "id": policy.id,
+        "name": policy.name,
+        "hash": policy.hash,
+        "basis": policy.basis,
+        "steps": [_step_view(step) for step in policy.steps],
+        "after_breach": _after_breach(policy),
+        "new": present is None,
+        "same": present is not None and present.hash == policy.hash,
+        "warnings": warnings,
+    }
+
+
+def _admitted(tx: Tx, policy: Policy) -> list[str]:
+    """What is remarkable beside the present packs and policies; refuses what would leave a clock with two or none."""
+    others = [other for other in current_policies(tx) if other.id != policy.id]
+    _refuse_clash(policy, others)
+    warnings = lint_together([*others, policy], current_packs(tx))
+    unserved = [sentence for sentence in warnings if "没有适用" in sentence]
+    if unserved:
+        raise Refused(said("采用后将有时钟没有提醒方案,未采用:%(finding)s", finding=term(unserved[0])))
+    return warnings
 
 
 def _refused(findings: tuple[Finding, ...]) -> str:
@@ -153,6 +188,7 @@ def reset_policy(services: Services, actor: Actor, policy_id: str) -> dict[str, 
     actor.require(Permission.RULES)
     shipped = {policy.id: policy for policy in load_policies(POLICIES_DIRECTORY).policies}
     with services.store.transaction(actor.id) as tx:
+        require_house(tx, actor)
         own = own_policies(tx)
         if policy_id not in own:
             raise Refused(said("「%(policy_id)s」不是本单位自备的方案,未作改动。", policy_id=policy_id[:80]))

@@ -22,7 +22,8 @@ from huiying.domain.kinds import Role, Word
 from huiying.domain.plan import SHANGHAI
 from huiying.domain.sentences import listed, said, term
 from huiying.service.actor import Actor
-from huiying.service.scope import parents, require_unit, visible_units
+from huiying.service.roster_names import Names, read_names
+from huiying.service.scope import require_unit, visible_units
 from huiying.service.services import Services
 from huiying.store import tables as t
 from huiying.store.db import Tx
@@ -328,18 +329,18 @@ def _shift_audit(view: Mapping[str, Any]) -> dict[str, Any]:
 def import_shifts(services: Services, actor: Actor, data: bytes) -> dict[str, Any]:
     """Take in a roster written as CSV, all of it or nothing; every faulty row is named with its reason.
 
-    Columns: unit_id, role, person_id, starts_at, ends_at (or 单位、职责、人员、开始、结束). A time without offset is Beijing
-    time, as people write it in a table. UTF-8 and GB 18030 are read.
+    Columns: unit_id, role, person_id, starts_at, ends_at (or 单位、职责、人员、开始、结束). Unit, role and person are named by
+    id or by name. A time without offset is Beijing time, as people write it in a table. UTF-8 and GB 18030 are read.
     """
     actor.require(Permission.ROSTER)
     rows = _read_csv(data)
     errors: list[dict[str, Any]] = []
     made: list[dict[str, Any]] = []
     with services.store.transaction(actor.id) as tx:
-        tree = parents(tx)
+        names = read_names(tx, actor)
         for number, row in rows:
             try:
-                made.append(_insert_shift(tx, actor, _shift_of(row, tree)))
+                made.append(_insert_shift(tx, actor, _shift_of(row, names)))
             except HuiyingError as error:
                 errors.append({"row": number, "field": getattr(error, "field", ""), "message": error.message})
         if errors:
@@ -392,12 +393,10 @@ def _decode(data: bytes) -> str:
     raise InvalidInput("file", "排班表的编码无法识别,请另存为 UTF-8 的 CSV 文件。")
 
 
-def _shift_of(row: Mapping[str, str], tree: Mapping[str, str | None]) -> ShiftInput:
-    unit_id = row.get("unit_id", "")
-    if unit_id not in tree:
-        raise InvalidInput("unit_id", said("没有编号为「%(unit_id)s」的单位。", unit_id=unit_id[:64]))
+def _shift_of(row: Mapping[str, str], names: Names) -> ShiftInput:
+    unit_id, person_id = names.unit(row.get("unit_id", "")), names.person(row.get("person_id", ""))
     starts_at, ends_at = _table_time(row, "starts_at"), _table_time(row, "ends_at")
-    return ShiftInput(unit_id, row.get("role", ""), row.get("person_id", ""), starts_at, ends_at)
+    return ShiftInput(unit_id, row.get("role", ""), person_id, starts_at, ends_at)
 
 
 def _beijing(year: int, month: int, day: int, hour: int, minute: int) -> datetime:

@@ -103,7 +103,7 @@ def propose(services: Services, tx: Tx, person_id: str) -> Enrolment:
     """The secret to set up an authenticator with; the same one until it is confirmed."""
     account = _account(tx, person_id)
     if account.totp_since is not None:
-        raise Refused("您已启用动态口令。更换设备请先请管理员重置(huiying account reset-totp)。")
+        raise Refused("您已启用动态口令。更换设备请先请管理员重置。")
     secret = ""
     if account.totp_sealed:
         try:

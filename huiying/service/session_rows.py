@@ -110,6 +110,13 @@ def _living(now: datetime) -> sa.Select[Any]:
     )
 
 
+def living_by_person(tx: Tx) -> dict[str, int]:
+    """How many living sessions each person has, walls included."""
+    living = _living(tx.now).subquery().c
+    rows = tx.all(sa.select(living.person_id, sa.func.count().label("n")).group_by(living.person_id))
+    return {row.person_id: row.n for row in rows}
+
+
 def is_left_alone(row: Any, now: datetime) -> bool:
     """Whether an open desk has to be locked now; a wall never is."""
     return row.kind == DESK and row.stage == Stage.OPEN and idle_too_long(row.seen_at, now)

@@ -282,7 +282,7 @@ def wall_session(services: Services, token: str, client: str = "", agent: str = 
     """A read-only session for a wall: never idle, alive as long as its token, which allows nothing but reading."""
     actor = tokens.authenticate(services, token.strip()[:200])
     if actor.permissions != {Permission.READ.value}:
-        raise Forbidden("大屏只接受仅限查看的令牌。请用 huiying token exchange --scope read 另办一个。")
+        raise Forbidden("大屏只接受仅限查看的令牌。请登录值班台,在“我的登录”中办理大屏令牌。")
     with services.store.transaction(actor.id) as tx:
         found = tx.one(sa.select(t.token).where(t.token.c.secret_hash == session_rows.digest(token.strip()[:200])))
         assert found is not None

@@ -67,6 +67,8 @@ SCREENS = (
     Screen("roster", "/roster", "administrator"),
     Screen("rules-upload", "/rules/upload", "administrator"),
     Screen("policy", "/rules/policies/release-5h"),
+    Screen("policy-upload", "/rules/policies/upload", "administrator"),
+    Screen("contacts", "/incidents/{示例化工园区储罐泄漏}/contacts"),
     Screen("release-form", "/incidents/{示例化工园区储罐泄漏}/release"),
     Screen("grade-form", "/incidents/{示例农贸市场火情}/grade"),
     Screen("merge-form", "/incidents/{示例化工园区储罐泄漏}/merge", "head"),

@@ -378,8 +378,9 @@ def test_an_administrator_lands_where_there_is_something_to_administer(house, br
     browser.sign_in("boss")
     browser.get("/second")
     where = browser.post("/second", code=page[0].at(house.clock())).headers["location"]
-    assert where not in {"/", "/inbox"}
+    assert where == "/admin"
     assert browser.get(where).status_code == 200
+    assert browser.get("/").headers["location"] == "/admin"
 
 
 # -- idle, locked, over ------------------------------------------------------------------------------------------------
@@ -679,3 +680,49 @@ def test_going_away_keeps_the_browser_known_and_clearing_does_not(house, browser
     browser.sign_out()
     assert browser.sign_in("zhang").status_code == 429
     assert len(audited(house, "session.marks_forgotten")) == 1
+
+
+# -- one's own tokens ----------------------------------------------------------------------------------------------------
+
+
+def test_a_wall_token_is_made_on_the_desk_shown_once_and_revoked_there(house, browser, second_browser):
+    settle(house, browser, "zhang")
+    browser.get("/devices")
+    page = browser.post("/devices/wall-tokens", name="指挥中心大屏", days="30")
+    assert page.status_code == 200
+    assert "no-store" in page.headers["cache-control"]
+    address = re.search(r'<code class="secret">(https://desk\.example/wall\?token=hy_[\w-]+)</code>', page.text)
+    assert address is not None
+    place = address.group(1).removeprefix("https://desk.example")
+    listed = browser.get("/devices").text
+    assert "指挥中心大屏" in listed
+    assert place.partition("=")[2] not in listed
+
+    opened = second_browser.get(place)
+    assert (opened.status_code, opened.headers["location"]) == (303, "/wall")
+    assert second_browser.get("/wall").status_code == 200
+    (made,) = [row for row in tokens.list_tokens(house.services, OPERATOR, "zhang") if row["name"] == "指挥中心大屏"]
+    assert made["scopes"] == ["read"]
+    browser.get("/devices")
+    assert browser.post(f"/devices/tokens/{made['id']}/revoke").status_code == 303
+    gone = second_browser.get("/wall")
+    assert gone.status_code == 403
+    assert "我的登录" in gone.text
+    assert "指挥中心大屏" not in browser.get("/devices").text
+
+
+def test_only_who_may_read_makes_a_wall_and_only_ones_own_tokens_are_ended(house, browser, second_browser):
+    settle(house, browser, "zhang")
+    browser.get("/devices")
+    wrong = browser.post("/devices/wall-tokens", name="大屏", days="999")
+    assert wrong.status_code == 422
+    assert 'value="999"' in wrong.text
+    (others, *_) = tokens.list_tokens(house.services, OPERATOR, "wang")
+    assert browser.post(f"/devices/tokens/{others['id']}/revoke").status_code == 404
+    assert tokens.authenticate(house.services, house.tokens["wang"]).person_id == "wang"
+
+    settle(house, second_browser, "boss")
+    enrol(house, second_browser)
+    page = second_browser.get("/devices").text
+    assert "/devices/wall-tokens" not in page
+    assert second_browser.post("/devices/wall-tokens", name="大屏").status_code == 403

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
@@ -12,12 +13,12 @@ from starlette.testclient import TestClient
 
 from huiying.domain.errors import NotAuthenticated
 from huiying.domain.outcome import Accepted, Outcome, Permanent, RateLimited, Transient
-from huiying.service import channels, people, roster_admin, sessions, tokens
+from huiying.service import channels, doctor, people, roster_admin, sessions, tokens
 from huiying.store import heartbeats
 from huiying.store import tables as t
 from huiying.web.app import create_app
 from tests.fakes.desk import Seat, take_seat
-from tests.fakes.house import OPERATOR, House, house, house_template
+from tests.fakes.house import OPERATOR, House, house, house_template, open_house, run_engine_once
 
 __all__ = ["house", "house_template"]
 
@@ -40,6 +41,12 @@ def audited(house: House, action: str) -> int:
         )
 
 
+def options_of(page: str, name: str) -> set[str]:
+    field = re.search(rf'<select id="{name}".*?</select>', page, re.DOTALL)
+    assert field is not None
+    return set(re.findall(r'<option value="([^"]*)"', field.group()))
+
+
 # -- the state ---------------------------------------------------------------------------------------------------------
 
 
@@ -53,6 +60,19 @@ def test_the_first_page_says_what_lives_what_waits_and_what_is_missing(boss: Sea
     assert "磁盘剩余" in page
     house.clock.advance(timedelta(minutes=5))
     assert "没有心跳" in boss.get("/admin").text
+
+
+def test_what_is_to_be_done_leads_to_the_screen_on_which_it_is_done(boss: Seat, house: House):
+    boss.post("/admin/dispatch/hold", {"reason": "核对"})
+    page = boss.get("/admin").text
+    for place in ("/admin/channels", "/admin/dispatch", "/roster"):
+        assert f'<a href="{place}">' in page.split('class="health-list"')[1]
+    for command in ("channel add", "dispatch release", "access grant", "calendar import", "token exchange"):
+        assert command not in page
+    # Who has no screen before them is told the command.
+    said = {finding.message for finding in doctor.examine(house.services)}
+    assert "没有任何对外渠道,消息只进站内收件箱。请执行 huiying channel add。" in said
+    assert "已暂停,任何提醒都不会发出。核对后执行 huiying dispatch release。" in said
 
 
 def test_nothing_of_an_incident_is_in_any_page_of_the_administrator(boss: Seat, client: TestClient, house: House):
@@ -157,6 +177,22 @@ def test_units_make_a_tree(boss: Seat, house: House):
     assert bad.status_code == 422
 
 
+def test_a_units_pack_is_chosen_from_the_packs_and_an_unknown_one_stays(boss: Seat, house: House):
+    pack = "cn-520100-guiyang-eco-2017"
+    assert options_of(boss.get("/admin/units").text, "new-pack_id") >= {"", pack}
+    change = {"name": "示例市水务局", "parent_id": "office", "active": "on"}
+    assert boss.post("/admin/units/water", {**change, "pack_id": pack}).status_code == 303
+    assert f'<option value="{pack}" selected>' in boss.get("/admin/units/water").text
+    assert "贵阳市生态文明委2017年政务公开工作要点" in boss.get("/admin/units").text
+    people.edit_unit(house.services, OPERATOR, "water", pack_id="own-2031")
+    page = boss.get("/admin/units/water").text
+    assert '<option value="own-2031" selected>' in page
+    assert "own-2031 · 不在用" in page
+    assert boss.post("/admin/units/water", {**change, "pack_id": ""}).status_code == 303
+    units = {unit["id"]: unit for unit in people.list_units(house.services, OPERATOR)}
+    assert units["water"]["pack_id"] == ""
+
+
 # -- roster ------------------------------------------------------------------------------------------------------------
 
 SHIFT = {
@@ -207,6 +243,31 @@ def test_standing_duties_on_the_roster_page(boss: Seat):
     assert boss.post("/roster/duties/remove", duty).status_code == 303
 
 
+def test_the_pickers_offer_who_can_answer_and_keep_who_is_on_the_roster(boss: Seat, house: House):
+    """Neither an administrator nor an auditor nor an assessor can act on a reminder."""
+    for person, role in (("pruefer", "auditor"), ("extern", "assessor"), ("helfer", "handler")):
+        people.add_person(house.services, OPERATOR, person, name=person, unit_id="office")
+        roster_admin.grant_access(house.services, OPERATOR, person, role, "office")
+    page = boss.get("/roster").text
+    for field in ("person_id", "duty-person_id"):
+        offered = options_of(page, field)
+        assert {"zhang", "wang", "zhao", "helfer"} <= offered
+        assert {"li", "qian"} <= offered  # they hold duties already
+        assert not {"boss", "pruefer", "extern"} & offered
+    assert "此人的权限不能签收提醒" in boss.get("/admin/people/pruefer").text
+    assert "此人的权限不能签收提醒" not in boss.get("/admin/people/helfer").text
+
+
+def test_the_page_says_how_a_table_is_written_with_this_houses_own_names(boss: Seat, house: House):
+    page = boss.get("/roster").text
+    example = re.search(r'<pre class="example"><code>(.*?)</code></pre>', page, re.DOTALL)
+    assert example is not None
+    assert "<code>duty_officer</code>" in page
+    assert "<code>water</code>" in page
+    assert boss.post("/roster/import", {"roster_text": example.group(1)}).status_code == 303
+    assert len(roster_admin.list_shifts(house.services, OPERATOR)) == 2
+
+
 # -- channels ----------------------------------------------------------------------------------------------------------
 
 ROBOT = {
@@ -244,6 +305,18 @@ def test_a_wrong_setting_is_named_and_the_rest_stays_but_no_secret(boss: Seat):
     page = boss.post("/admin/channels", {**ROBOT, "set.secret": "file:/etc/passwd"})
     assert page.status_code == 403
     assert "只能在服务器命令行上设置" in page.text
+
+
+def test_sample_data_says_at_once_that_no_channel_can_be_added(house_template: Path, tmp_path: Path):
+    made = open_house(house_template, tmp_path / "demo", demo=True)
+    with TestClient(create_app(made.services), raise_server_exceptions=False) as client:
+        seat = take_seat(made.services, client, "boss")
+        listing, form = seat.get("/admin/channels").text, seat.get("/admin/channels/new?kind=dingtalk").text
+        assert "不能添加向外发送的渠道" in listing
+        assert "/admin/channels/new" not in listing
+        assert "不能添加向外发送的渠道" in form
+        assert "<button disabled>新建" in form
+    made.services.store.close()
 
 
 def test_the_inbox_cannot_be_switched_off(boss: Seat):
@@ -290,7 +363,7 @@ def test_a_test_message_shows_the_typed_outcome(house: House, name: str, words: 
         assert boss.post("/admin/channels", ROBOT).status_code == 303
         page = boss.post("/admin/channels/ding/test")
         assert page.status_code == 200
-        assert f"<code>{name}" in page.text
+        assert f'<code class="small muted">{name}' in page.text
         assert words in page.text
     assert audited(house, "channel.tested") == 1
 
@@ -326,6 +399,15 @@ def test_a_session_is_kicked_out(boss: Seat, house: House, client: TestClient):
 
 
 # -- dispatch ----------------------------------------------------------------------------------------------------------
+
+
+def test_channels_of_the_last_messages_are_named(boss: Seat, house: House, client: TestClient):
+    people.edit_person(house.services, OPERATOR, "zhang", email="zhang@example.cn")
+    body = {"title": "示例路段积水", "kind": "opinion", "unit_id": "office"}
+    assert client.post("/api/v1/incidents", json=body, headers=house.bearer("zhang")).status_code == 201
+    channels.edit_channel(house.services, OPERATOR, "inbox", name="站内收件箱甲")
+    run_engine_once(house.services)
+    assert '<td>站内收件箱甲 <code class="small muted">inbox</code></td>' in boss.get("/admin/dispatch").text
 
 
 def test_dispatch_is_held_with_a_reason_and_released_with_a_moment(boss: Seat):

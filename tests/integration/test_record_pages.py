@@ -585,7 +585,7 @@ def test_a_dead_wall_says_what_to_do_and_who_tries_tokens_is_slowed_down(house: 
     house.clock.advance(timedelta(days=31))
     dead = client.get("/wall", headers={"cookie": f"hy_wall={cookie}", "accept": "text/html"})
     assert dead.status_code == 403
-    assert "请用新的令牌打开" in dead.text
+    assert "另办大屏令牌" in dead.text
     codes = [
         client.get("/wall", params={"token": f"t{n}"}, headers={"accept": "text/html"}).status_code for n in range(12)
     ]

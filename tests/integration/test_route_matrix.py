@@ -66,6 +66,8 @@ POST /logout                                  public
 GET  /devices                                 signed
 POST /devices/{session_id}/revoke             signed
 POST /devices/forget                          signed
+POST /devices/wall-tokens                     read
+POST /devices/tokens/{token}/revoke           signed
 GET  /                                        signed any wall
 GET  /desk/queue                              read
 GET  /desk/panel/{no}                         read unit
@@ -126,6 +128,8 @@ POST /incidents/{no}/hand-over                end unit
 GET  /incidents/{no}/hand-over                read form
 POST /incidents/{no}/reopen                   end unit
 GET  /incidents/{no}/reopen                   read form
+GET  /incidents/{no}/contacts                 call unit
+POST /incidents/{no}/contacts                 call unit
 GET  /requests                                read
 POST /requests/{number}/approve               approve
 POST /requests/{number}/reject                approve
@@ -153,7 +157,10 @@ GET  /rules                                   signed
 GET  /rules/calendar                          signed
 POST /rules/calendar                          rules
 GET  /rules/policies                          signed
+GET  /rules/policies/upload                   rules
+POST /rules/policies/upload                   rules
 GET  /rules/policies/{policy}                 signed
+POST /rules/policies/{policy}/reset           rules house
 GET  /rules/whatif                            signed
 GET  /rules/upload                            rules
 POST /rules/upload                            rules
@@ -172,6 +179,10 @@ POST /admin/people/{person}                   people unit
 POST /admin/people/{person}/end               people unit
 POST /admin/people/{person}/return            people unit
 POST /admin/people/{person}/password          people unit
+POST /admin/people/{person}/account/password  people unit
+POST /admin/people/{person}/account/unlock    people unit
+POST /admin/people/{person}/account/code      people unit
+POST /admin/people/{person}/account/subject   people unit
 POST /admin/people/{person}/access            people unit
 POST /admin/people/{person}/access/remove     people unit
 POST /admin/people/{person}/duties            people unit

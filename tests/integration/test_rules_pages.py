@@ -10,10 +10,11 @@ from starlette.testclient import TestClient
 
 from config.calendar_loader import CALENDARS_DIRECTORY
 from config.loader import RULES_DIRECTORY
-from huiying.service import pack_admin
+from config.policy_loader import POLICIES_DIRECTORY
+from huiying.service import pack_admin, people, policies, roster_admin
 from huiying.web.app import create_app
 from tests.fakes.desk import Seat, take_seat
-from tests.fakes.house import House, house, house_template
+from tests.fakes.house import OPERATOR, House, house, house_template
 
 __all__ = ["house", "house_template"]
 
@@ -157,6 +158,7 @@ def test_an_import_announces_what_moves_and_then_does_it(boss: Seat):
     after = boss.get("/rules/calendar?year=2026").text
     assert "2026.2" in after
     assert "变动过的到期日" in after
+    assert '管一 <code class="small muted">person:boss</code>' in after
     assert boss.get("/rules/calendar?year=2026&version=2026.1").status_code == 200
 
 
@@ -203,3 +205,93 @@ def test_policies_are_shown_step_by_step(zhang: Seat):
     assert "left_10m" in page
     assert "督查室、主要负责人" in page
     assert zhang.get("/rules/policies/none").status_code == 404
+
+
+# -- an office's own policy --------------------------------------------------------------------------------------------
+
+POLICY = (POLICIES_DIRECTORY / "release-5h.yaml").read_text("utf-8")
+SOONER = POLICY.replace("value: 0.5", "value: 0.4").replace("5小时权威信息发布", "本单位五小时发布")
+
+
+def own(house: House) -> dict[str, bool]:
+    return {row["id"]: row["own"] for row in policies.list_policies(house.services)}
+
+
+def test_a_policy_is_checked_first_then_taken_in_and_given_up_again(boss: Seat, house: House):
+    assert "/rules/policies/upload" in boss.get("/rules/policies").text
+    looked = boss.post("/rules/policies/upload", {"policy_text": SOONER, "do": "check"})
+    assert looked.status_code == 200
+    words = text_of(looked.text)
+    assert "检查通过" in words
+    assert "采用后替换在用方案" in words
+    assert "时限过去 40%" in words
+    assert own(house)["release-5h"] is False
+
+    done = boss.post("/rules/policies/upload", files={"policy": ("own.yaml", SOONER.encode())}, data={"do": "import"})
+    assert (done.status_code, done.headers["location"]) == (303, "/rules/policies/release-5h")
+    page = boss.get("/rules/policies/release-5h").text
+    assert "本单位五小时发布" in page
+    assert "本单位自备" in page
+    assert boss.post("/rules/policies/release-5h/reset").status_code == 303
+    assert own(house)["release-5h"] is False
+    assert "时限过去 50%" in boss.get("/rules/policies/release-5h").text
+    again = boss.post("/rules/policies/release-5h/reset")
+    assert again.status_code == 409
+    assert "不是本单位自备的方案" in again.text
+
+
+def test_a_bad_policy_is_named_by_line_and_key_and_nothing_of_it_is_kept(boss: Seat, house: House):
+    bad = SOONER.replace("to: [duty_officer, liaison, handler]", "to: [nobody]").replace("hourly: 6", "hourly: 99")
+    page = boss.post("/rules/policies/upload", {"policy_text": bad, "do": "import"})
+    assert page.status_code == 422
+    words = text_of(page.text)
+    assert "未采用任何内容" in words
+    assert "hourly" in words
+    line = next(number for number, text in enumerate(bad.splitlines(), 1) if "hourly" in text)
+    assert f'<td data-label="行" class="num">{line}</td>' in page.text
+    assert "本单位五小时发布" in page.text  # the text stays in the form
+    assert own(house)["release-5h"] is False
+
+
+def test_a_policy_for_a_rule_that_has_one_is_refused_at_the_check_already(boss: Seat):
+    page = boss.post("/rules/policies/upload", {"policy_text": SOONER.replace("id: release-5h", "id: mine")})
+    assert page.status_code == 409
+    assert "同一规则只能有一个方案" in page.text
+
+
+def test_policies_are_the_whole_houses_and_not_for_who_only_looks(zhang: Seat, house: House, client: TestClient):
+    assert "/rules/policies/upload" not in zhang.get("/rules/policies").text
+    assert zhang.post("/rules/policies/upload", {"policy_text": SOONER, "do": "import"}).status_code == 403
+    people.add_person(house.services, OPERATOR, "unten", name="水务管理员", unit_id="water")
+    roster_admin.grant_access(house.services, OPERATOR, "unten", "administrator", "water")
+    below = take_seat(house.services, client, "unten")
+    refused = below.post("/rules/policies/upload", {"policy_text": SOONER, "do": "import"})
+    assert refused.status_code == 403
+    assert "此项影响全部单位" in refused.text
+    assert own(house)["release-5h"] is False
+
+
+# -- working days ------------------------------------------------------------------------------------------------------
+
+
+def test_working_days_are_counted_on_the_calendar_page(zhang: Seat):
+    page = zhang.get("/rules/calendar?from=2025-06-02&add=3")
+    assert page.status_code == 200
+    words = text_of(page.text)
+    assert "截止 2025-06-05 24:00" in words
+    assert "依据日历" in words
+    assert "暂定:所需年份" not in words
+    assert "暂定:所需年份" in text_of(zhang.get("/rules/calendar?from=2033-06-02&add=3").text)
+
+
+@pytest.mark.parametrize(
+    "asked", ["from=&add=3", "from=2025-06-02&add=", "from=gestern&add=3", "from=2025-06-02&add=2000"]
+)
+def test_a_question_that_cannot_be_answered_is_said_beside_the_field(zhang: Seat, asked: str):
+    page = zhang.get(f"/rules/calendar?{asked}")
+    assert page.status_code == 422
+    assert 'aria-invalid="true"' in page.text
+
+
+def test_who_imported_a_calendar_is_said_in_words(zhang: Seat):
+    assert '系统自带 <code class="small muted">system:sync</code>' in zhang.get("/rules/calendar").text

@@ -53,6 +53,7 @@ ELSEWHERE: Mapping[str, str] = {
     "huiying/service/inbox.py:_body": _READ,
     "huiying/service/fact_words.py:TOLD": "a mark that is taken off again",
     "huiying/service/resets.py:tell": _LETTER,
+    "huiying/web/pages/roster.py:_example": "a table as it is read, in Chinese like its head",
     "huiying/service/second_factor.py:ISSUER": "the name that an authenticator shows",
     "huiying/service/secret_rotation.py": _CLI,
     "huiying/service/verify_audit.py": "stands alone in an export",

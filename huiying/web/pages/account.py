@@ -15,7 +15,7 @@ from huiying.service import accounts, oidc, sessions
 from huiying.service.services import Services
 from huiying.service.sessions import Session
 from huiying.web.callers import House, client_of
-from huiying.web.pages.agents import short_agent
+from huiying.web.pages.own_tokens import devices_page
 from huiying.web.pages.shell import PUBLIC, Guarded, Viewer, back, render, words_of
 from huiying.web.pages.sign_in import (
     ATTEMPTS,
@@ -287,10 +287,7 @@ def logout(request: Request, services: House) -> Response:
 def devices(request: Request, services: House, session: Viewer) -> Response:
     """Where one is signed in, and the way to password and authenticator."""
     _own_desk(request)
-    rows = sessions.list_sessions(services, session.actor, session.person_id)
-    shown = [{**row, "agent": short_agent(row["agent"])} for row in rows]
-    known = sessions.marked_browsers(services, session)
-    return render(request, "account/devices.html", rows=shown, known=known)
+    return devices_page(request, services, session)
 
 
 @router.post("/devices/forget", dependencies=[Guarded])

@@ -16,13 +16,31 @@ from huiying.web.pages.shell import Guarded, Session, allow, back, render, words
 
 router = APIRouter(include_in_schema=False)
 
+
+def _(text: str) -> str:
+    """Mark a text for the catalogue; the template translates it."""
+    return text
+
+
+#: Where a finding is seen to: address, what the screen is called, who has it.
+PLACES = {
+    "calendar": ("/rules/calendar#import", _("工作日历"), Permission.RULES),
+    "dispatch": ("/admin/dispatch", _("通知放行"), Permission.OPERATE),
+    "channels": ("/admin/channels", _("通知渠道"), Permission.CHANNELS),
+    "people": ("/admin/people", _("人员与权限"), Permission.PEOPLE),
+    "roster": ("/roster", _("排班"), Permission.ROSTER),
+    "runs": ("/admin/runs?state=failed", _("运行记录"), Permission.OPERATE),
+}
+
 Operator = Annotated[Session, allow(Permission.OPERATE)]
 
 
 @router.get("/admin")
 def overview(request: Request, services: House, session: Operator) -> Response:
     """Findings, signs of life, backlog, disk and backups."""
-    return render(request, "admin/overview.html", state=admin_view.overview(services, session.actor))
+    held = session.actor.permissions
+    places = {name: (url, word) for name, (url, word, needed) in PLACES.items() if needed.value in held}
+    return render(request, "admin/overview.html", state=admin_view.overview(services, session.actor), places=places)
 
 
 # -- dispatch ----------------------------------------------------------------------------------------------------------

@@ -9,7 +9,7 @@ from fastapi import APIRouter, Query, Request, Response
 
 from huiying.domain.access import GRANTS, AccessRole, Permission
 from huiying.domain.errors import HuiyingError
-from huiying.service import admin_view, channels, people, roster_admin, tokens
+from huiying.service import account_view, admin_view, channels, oidc, pack_admin, people, roster_admin
 from huiying.service.services import Services
 from huiying.web.callers import House
 from huiying.web.pages.fields import Fault, Form, Typed, fault_of
@@ -52,6 +52,7 @@ def _people_page(
         status,
         people=people.list_people(services, session.actor, unit),
         held=held,
+        accounts={row["person_id"]: row for row in account_view.list_accounts(services, session.actor)},
         units=_units(services, session),
         unit=unit,
         form=form or Form(),
@@ -78,10 +79,10 @@ def add(request: Request, services: House, session: Manager, form: Typed) -> Res
 @router.get("/admin/people/{person}")
 def one(request: Request, services: House, session: Manager, person: str) -> Response:
     """One person."""
-    return _person_page(request, services, session, person)
+    return person_page(request, services, session, person)
 
 
-def _person_page(
+def person_page(
     request: Request,
     services: Services,
     session: Session,
@@ -92,11 +93,13 @@ def _person_page(
     fault: Fault | None = None,
     password: dict[str, Any] | None = None,
 ) -> Response:
+    shown = people.show_person(services, session.actor, person)
     return render(
         request,
         "admin/person.html",
         status,
-        person=people.show_person(services, session.actor, person),
+        person=shown,
+        can_answer=any(Permission.ACKNOWLEDGE in GRANTS[AccessRole(one["role"])] for one in shown["access"]),
         units=_units(services, session),
         unit_names={unit["id"]: unit["name"] for unit in people.list_units(services, session.actor)},
         channels=[row for row in channels.list_channels(services, session.actor) if row["kind"] != "inbox"],
@@ -104,13 +107,15 @@ def _person_page(
         role_grants={role.value: [p.zh for p in Permission if p in GRANTS[role]] for role in AccessRole},
         duty_words=dict(admin_view.words()["duty_roles"]),
         words=admin_view.words(),
+        account=account_view.show_account(services, session.actor, person),
+        oidc=oidc.is_on(services),
         form=form or Form(),
         fault=fault,
         password=password,
     )
 
 
-def _done(
+def done(
     request: Request,
     services: Services,
     session: Session,
@@ -123,7 +128,7 @@ def _done(
     try:
         change()
     except HuiyingError as error:
-        return _person_page(request, services, session, person, error.status, form=form, fault=fault_of(error))
+        return person_page(request, services, session, person, error.status, form=form, fault=fault_of(error))
     return back(request, f"/admin/people/{person}", text)
 
 
@@ -138,13 +143,13 @@ def edit(request: Request, services: House, session: Manager, person: str, form:
         im |= dict.fromkeys(form.starting("drop_im."), "")
         return people.edit_person(services, session.actor, person, **changes, im=im or None)
 
-    return _done(request, services, session, person, form, change, words_of(request)("已保存。"))
+    return done(request, services, session, person, form, change, words_of(request)("已保存。"))
 
 
 @router.post("/admin/people/{person}/end", dependencies=[Guarded])
 def end(request: Request, services: House, session: Manager, person: str, form: Typed) -> Response:
     """Take a person out of use: tokens and sessions end, shifts ahead are cancelled."""
-    return _done(
+    return done(
         request, services, session, person, form,
         lambda: people.edit_person(services, session.actor, person, active=False),
         words_of(request)("已停用:令牌和登录立即失效,今后的班次已取消。"),
@@ -154,27 +159,17 @@ def end(request: Request, services: House, session: Manager, person: str, form: 
 @router.post("/admin/people/{person}/return", dependencies=[Guarded])
 def bring_back(request: Request, services: House, session: Manager, person: str, form: Typed) -> Response:
     """Take a person back into use; passwords and shifts have to be given anew."""
-    return _done(
+    return done(
         request, services, session, person, form,
         lambda: people.edit_person(services, session.actor, person, active=True),
         words_of(request)("已恢复使用。请重新发放一次性密码并排班。"),
     )  # fmt: skip
 
 
-@router.post("/admin/people/{person}/password", dependencies=[Guarded])
-def password(request: Request, services: House, session: Manager, person: str, form: Typed) -> Response:
-    """A one-time password, shown on this page and nowhere again: therefore no way over a redirect."""
-    try:
-        made = tokens.issue_password(services, session.actor, person)
-    except HuiyingError as error:
-        return _person_page(request, services, session, person, error.status, form=form, fault=fault_of(error))
-    return _person_page(request, services, session, person, password=made)
-
-
 @router.post("/admin/people/{person}/access", dependencies=[Guarded])
 def grant(request: Request, services: House, session: Manager, person: str, form: Typed) -> Response:
     """Give a role for a unit and what lies below it."""
-    return _done(
+    return done(
         request, services, session, person, form,
         lambda: roster_admin.grant_access(services, session.actor, person, form.text("role"), form.text("unit_id")),
         words_of(request)("已授予权限,从下一次操作起生效。"),
@@ -184,7 +179,7 @@ def grant(request: Request, services: House, session: Manager, person: str, form
 @router.post("/admin/people/{person}/access/remove", dependencies=[Guarded])
 def revoke(request: Request, services: House, session: Manager, person: str, form: Typed) -> Response:
     """Take a role away."""
-    return _done(
+    return done(
         request, services, session, person, form,
         lambda: roster_admin.revoke_access(services, session.actor, person, form.text("role"), form.text("unit_id")),
         words_of(request)("已收回权限,立即生效。"),
@@ -194,7 +189,7 @@ def revoke(request: Request, services: House, session: Manager, person: str, for
 @router.post("/admin/people/{person}/duties", dependencies=[Guarded])
 def add_duty(request: Request, services: House, session: Manager, person: str, form: Typed) -> Response:
     """Give a standing duty."""
-    return _done(
+    return done(
         request, services, session, person, form,
         lambda: roster_admin.add_duty(services, session.actor, person, form.text("role"), form.text("unit_id")),
         words_of(request)("已登记职责。"),
@@ -204,7 +199,7 @@ def add_duty(request: Request, services: House, session: Manager, person: str, f
 @router.post("/admin/people/{person}/duties/remove", dependencies=[Guarded])
 def remove_duty(request: Request, services: House, session: Manager, person: str, form: Typed) -> Response:
     """Take a standing duty away."""
-    return _done(
+    return done(
         request, services, session, person, form,
         lambda: roster_admin.remove_duty(services, session.actor, person, form.text("role"), form.text("unit_id")),
         words_of(request)("已取消职责。"),
@@ -237,11 +232,14 @@ def _units_page(
         parent = unit["parent_id"] if unit["parent_id"] in known else ""
         below.setdefault(parent or "", []).append(unit)
     chosen = next((unit for unit in listed if unit["id"] == editing), None)
+    packs = [(pack["id"], f"{pack['title']}({pack['region']})") for pack in pack_admin.list_packs(services)]
     return render(
         request,
         "admin/units.html",
         status,
         units=listed,
+        packs=packs,
+        pack_names=dict(packs),
         below=below,
         chosen=chosen,
         typed={name: form.text(name) for name in ("id", *_OF_UNITS)} | {"active": form.ticked("active")}

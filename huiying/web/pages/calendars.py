@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from datetime import date
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request, Response
 
-from huiying.domain.errors import HuiyingError
+from huiying.domain.errors import HuiyingError, InvalidInput
 from huiying.domain.plan import SHANGHAI
-from huiying.service import calendars, rulebook
+from huiying.service import calendars, queries, rulebook
 from huiying.service.services import Services
 from huiying.web.callers import House
 from huiying.web.pages.fields import Typed, fault_of, typed_text
@@ -16,6 +18,8 @@ from huiying.web.pages.rules import Keeper, may_change
 from huiying.web.pages.shell import Guarded, Session, Viewer, back, render, words_of
 
 router = APIRouter(include_in_schema=False)
+
+_NOT_ASKED: Mapping[str, Any] = {"since": "", "add": "", "due": None, "wrong": None}
 
 
 @router.get("/rules/calendar")
@@ -25,9 +29,30 @@ def show(
     session: Viewer,
     year: Annotated[int, Query(ge=0, le=2199)] = 0,
     version: Annotated[str, Query(max_length=64)] = "",
+    since: Annotated[str, Query(alias="from", max_length=20)] = "",
+    add: Annotated[str, Query(max_length=8)] = "",
 ) -> Response:
-    """The years there are, and one of them as twelve leaves."""
-    return _page(request, services, session, year=year, version=version)
+    """The years there are, and one of them as twelve leaves; beside them which day is so many working days off."""
+    asked: dict[str, Any] = {**_NOT_ASKED, "since": since, "add": add}
+    if not since and not add:
+        return _page(request, services, session, year=year, version=version)
+    try:
+        asked["due"] = queries.workdays(services, _day(since), _number(add))
+    except InvalidInput as error:
+        asked["wrong"] = fault_of(error)
+        return _page(request, services, session, error.status, year=year, version=version, asked=asked)
+    return _page(request, services, session, year=year, version=version, asked=asked)
+
+
+def _day(text: str) -> date:
+    try:
+        return date.fromisoformat(text.strip())
+    except ValueError:
+        raise InvalidInput("from", "请写明起始日,如 2026-11-22。") from None
+
+
+def _number(text: str) -> int:
+    return int(text) if text.strip().isdecimal() else 0
 
 
 @router.post("/rules/calendar", dependencies=[Guarded])
@@ -81,5 +106,5 @@ def _page(
         leaf=calendars.show_year(services, chosen, version) if chosen else None,
         moved=calendars.replaced_due_dates(services),
         may_change=may_change(session),
-        **{"text": "", "name": "", "notice": "", "fault": None, "looked": None, **typed},
+        **{"text": "", "name": "", "notice": "", "fault": None, "looked": None, "asked": _NOT_ASKED, **typed},
     )

@@ -18,7 +18,7 @@ from huiying.service.desk import Filters
 from huiying.service.services import Services
 from huiying.service.sessions import Session
 from huiying.web.callers import House
-from huiying.web.pages.navigation import entries_for
+from huiying.web.pages.navigation import home
 from huiying.web.pages.shell import Guarded, allow, back, page_headers, render, words_of
 from huiying.web.pages.shown_times import epoch
 
@@ -98,10 +98,7 @@ def show(
 ) -> Response:
     """The whole screen; somebody who may not read incidents is led to what they may open."""
     if _P.READ.value not in session.actor.permissions:
-        entries = entries_for(request, session)
-        if entries:
-            return RedirectResponse(entries[0][0].path, 303, page_headers())
-        session.actor.require(_P.READ)
+        return RedirectResponse(home(request, session), 303, page_headers())
     filters = _filters_for(session, _filters(who, severity, rule, state, q, page))
     found = desk.queue(services, session.actor, session.unit_id, filters, words_of(request))
     return render(
@@ -204,6 +201,7 @@ def _rights(session: Session) -> dict[str, Any]:
         "may_release": active and _P.RELEASE.value in held,
         "may_register": active and _P.REGISTER.value in held,
         "strict_first": _P.AUDIT.value in held,
+        "may_call": active and _P.CALL.value in held,
     }
 
 

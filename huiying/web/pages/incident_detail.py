@@ -14,7 +14,7 @@ from huiying.domain.kinds import Attribution, ContentKind, GradeBasis, Publicati
 from huiying.domain.lanes import Mark, Span, lay_out
 from huiying.domain.remaining import urgency
 from huiying.domain.sentences import value_told
-from huiying.service import desk, fact_words, incident_desk, policies, queries
+from huiying.service import contacts, desk, fact_words, incident_desk, policies, queries
 from huiying.service.fact_words import stage_zh
 from huiying.service.services import Services
 from huiying.web.callers import House
@@ -187,6 +187,7 @@ def _page(
         requests=requests,
         who=lambda author: value_told(incident_desk.who(author, case["names"]), say),
         policies=policies.list_policies(services) if "replan" in may else [],
+        contacts=contacts.of_incident(services, session.actor, no) if _may_call(session) else None,
         words={
             "severities": list(Severity),
             "bases": list(GradeBasis),
@@ -198,6 +199,10 @@ def _page(
         },
         unit_names={unit["id"]: unit["name"] for unit in case["units"]},
     )
+
+
+def _may_call(session: Session) -> bool:
+    return Permission.CALL in session.actor.permissions
 
 
 def _urgency(clock: dict[str, Any]) -> tuple[bool, bool, str]:

@@ -12,11 +12,12 @@ from huiying.service.sessions import Session
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One entry; ``permissions``: any of them opens it, none means everybody."""
+    """One entry; ``permissions``: any of them opens it, none means everybody. ``home``: where its people begin."""
 
     path: str
     text: str
     permissions: frozenset[Permission] = frozenset()
+    home: bool = False
 
 
 def _(text: str) -> str:
@@ -36,7 +37,7 @@ ENTRIES = (
     Entry("/rules", _("规则与日历"), frozenset({_P.READ, _P.RULES})),
     Entry("/audit", _("审计"), frozenset({_P.AUDIT})),
     Entry("/roster", _("排班"), frozenset({_P.ROSTER})),
-    Entry("/admin", _("系统管理"), frozenset({_P.PEOPLE, _P.CHANNELS, _P.OPERATE})),
+    Entry("/admin", _("系统管理"), frozenset({_P.PEOPLE, _P.CHANNELS, _P.OPERATE}), home=True),
 )
 #: A form that is shown again, with what is wrong with it, still belongs to the entry that it was opened from.
 _SENT_TO = {"/incidents": "/incidents/new", "/incidents/preview": "/incidents/new"}
@@ -52,6 +53,14 @@ def entries_for(request: Request, session: Session | None) -> list[tuple[Entry, 
     path = request.url.path
     here = _present(_SENT_TO.get(path, path) if request.method == "POST" else path, shown)
     return [(entry, entry is here) for entry in shown]
+
+
+def home(request: Request, session: Session | None) -> str:
+    """Where somebody who may not look at incidents begins: what the role is for, before what everybody may open."""
+    shown = [entry for entry, _ in entries_for(request, session)]
+    # Administrators may look at rules as others may; what they are there for is the administration.
+    first = min(shown, key=lambda entry: (not entry.home, not entry.permissions), default=None)
+    return first.path if first else "/devices"
 
 
 def _present(path: str, shown: list[Entry]) -> Entry | None:

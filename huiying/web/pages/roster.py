@@ -10,7 +10,7 @@ from fastapi import APIRouter, Query, Request, Response
 from huiying.domain.access import Permission
 from huiying.domain.errors import HuiyingError, InvalidInput
 from huiying.domain.plan import SHANGHAI
-from huiying.service import admin_view, people, roster_admin
+from huiying.service import admin_view, people, roster_admin, roster_pickers
 from huiying.service.services import Services
 from huiying.web.callers import House
 from huiying.web.pages.fields import Fault, Form, Typed, fault_of, typed_text
@@ -53,6 +53,7 @@ def _page(
     first = day - timedelta(days=day.weekday())
     begin = datetime.combine(first, time(0), SHANGHAI)
     shifts = roster_admin.list_shifts(services, session.actor, unit, since=begin, limit=_MOST_SHIFTS)
+    units, offered = _units(services, session), roster_pickers.offered(services, session.actor)
     return render(
         request,
         "admin/roster.html",
@@ -63,12 +64,10 @@ def _page(
         after=first + timedelta(days=DAYS),
         today=today,
         unit=unit,
-        units=_units(services, session),
-        people=[
-            (row["id"], f"{row['name']}({row['id']})")
-            for row in people.list_people(services, session.actor)
-            if row["active"]
-        ],
+        units=units,
+        people=[(row["id"], f"{row['name']}({row['id']})") for row in offered],
+        example=_example(units, offered),
+        everybody=[row for row in people.list_people(services, session.actor) if row["active"]],
         duties=[row for row in roster_admin.list_duties(services, session.actor) if not unit or row["unit_id"] == unit],
         words=admin_view.words(),
         form=form or Form(),
@@ -79,6 +78,17 @@ def _page(
 
 def _units(services: Services, session: Session) -> list[tuple[str, str]]:
     return [(row["id"], row["name"]) for row in people.list_units(services, session.actor) if row["active"]]
+
+
+def _example(units: list[tuple[str, str]], offered: list[dict[str, Any]]) -> str:
+    """Two lines of a table that this house could take in: by names, and by ids."""
+    unit_id, unit = units[0] if units else ("main", "本单位")
+    person_id, person = (offered[0]["id"], offered[0]["name"]) if offered else ("zhang", "张三")
+    return (
+        "单位,职责,人员,开始,结束\n"
+        f"{unit},值班员,{person},2026-11-22 08:30,2026-11-22 20:30\n"
+        f"{unit_id},duty_officer,{person_id},2026-11-22 20:30,2026-11-23 08:30"
+    )
 
 
 def _day(day: date, shifts: list[dict[str, Any]]) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from huiying.service import device_marks, sessions
 from huiying.service.sessions import Session
 from huiying.web.guard import Throttle
 from huiying.web.pages import shell, shown_times
-from huiying.web.pages.navigation import entries_for
+from huiying.web.pages.navigation import home
 from huiying.web.pages.policy import COOKIE
 from huiying.web.pages.words import words_of
 
@@ -118,9 +118,7 @@ def landing(request: Request, session: Session, wanted: str) -> str:
     """Where one was going; for who may not look at incidents the first page of the role."""
     path = local_path(wanted)
     if path == "/" and Permission.READ.value not in session.actor.permissions:
-        # The pages that the person's role is for come before those that everybody has.
-        entries = sorted((entry for entry, _ in entries_for(request, session)), key=lambda entry: not entry.permissions)
-        return entries[0].path if entries else "/devices"
+        return home(request, session)
     return path
 
 

@@ -30,7 +30,7 @@ _OPENINGS = Throttle(10)
 _TOO_MANY = "操作过于频繁,请一分钟后再试。"
 
 
-_GONE = "大屏的令牌已失效或被撤销。请用新的令牌打开:本系统地址后加 /wall?token=令牌。"
+_GONE = "大屏的令牌已失效或被撤销。请在“我的登录”中另办大屏令牌,并用给出的地址打开。"
 
 
 def _wall_viewer(request: Request, services: House) -> Session | None:
