@@ -133,8 +133,9 @@ def exchange_password(
                 tx.run(t.one_time_password.update().where(t.one_time_password.c.id == row.id).values(used_at=tx.now))
             made = _make(tx, person_id, label or "首次令牌", wanted, lives)
         else:
+            known_id = tx.value(sa.select(t.person.c.id).where(t.person.c.id == person_id))
             _note_failure(tx, person_id)
-            lockout.note_guess(tx, person_id)
+            lockout.note_guess(tx, person_id, str(known_id or ""))
             failed = True
     if failed:
         raise NotAuthenticated(REFUSED_EXCHANGE)

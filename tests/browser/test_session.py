@@ -9,7 +9,6 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
-import sqlalchemy as sa
 from playwright.sync_api import Page
 
 from config.settings import load_settings
@@ -268,13 +267,3 @@ def test_without_javascript_a_form_waits_for_the_unlocking_as_well(
     seat.page.click("#kept-form button:not([data-refill])")
     seat.page.wait_for_url("**/incidents/*")
     assert f"{WORDS}(无脚本)" in seat.page.inner_text("main")
-
-
-def test_a_wall_neither_locks_nor_is_watched(services: Services, desk: Desk, stage: Stage):
-    with services.store.reading() as tx:
-        walls = tx.all(
-            sa.select(t.session.c.id).where(t.session.c.kind == session_rows.WALL, t.session.c.locked_at.is_not(None))
-        )
-    assert walls == []
-    page = desk("duty", "/wall")
-    assert page.get_attribute("body", "data-now")

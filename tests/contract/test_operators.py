@@ -369,6 +369,10 @@ def test_who_guesses_a_password_finds_one_door_wherever_they_knock(services: Ser
         sessions.sign_in(services, "zhang", OWN, "10.0.0.1")
     with pytest.raises(NotAuthenticated):
         tokens.exchange_password(services, "zhang", OWN)
+    for _ in range(5):
+        with pytest.raises(NotAuthenticated):
+            tokens.exchange_password(services, "typed-by-mistake", "wrong")
+    assert "typed-by-mistake" not in everything_stored(services.store), "it may have been a password"
     clock.advance(timedelta(minutes=15))
     assert tokens.exchange_password(services, "zhang", OWN)["token"]
 
