@@ -453,8 +453,9 @@ def _say_ready(settings: Settings, seconds: float, say: Callable[[str], None]) -
     if settings.demo:
         say(f"{MARK}登录账号在 {settings.data_dir / ACCOUNTS_FILE}")
     elif path.exists():
-        say(f"首次使用:管理员 {ADMINISTRATOR_ID} 的一次性密码在 {path}")
-        say(f"  换取令牌    {command} token exchange --person {ADMINISTRATOR_ID} --password-file {path}")
+        say(f"首次使用:在浏览器打开上面的地址,用户编号 {ADMINISTRATOR_ID},一次性密码在 {path}")
+        say("  登录后须立即设置自己的密码并启用动态口令。以后命令行用本人密码换取令牌:")
+        say(f"  换取令牌    {command} token exchange --person {ADMINISTRATOR_ID} --code 动态口令")
         say(
             f"  新建值班员  {command} person add zhang --name 张三 --unit {UNIT_ID} --duty 值班员 --access duty --password"
         )

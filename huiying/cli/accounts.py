@@ -34,21 +34,27 @@ Scopes = Annotated[
 def exchange(
     person: Annotated[str, typer.Option("--person", help="人员编号。")],
     password_file: Annotated[
-        Path | None, typer.Option("--password-file", help="从文件第一行读取一次性密码;不写则提示输入。")
+        Path | None, typer.Option("--password-file", help="从文件第一行读取密码;不写则提示输入。")
     ] = None,
     name: Annotated[str, typer.Option("--name", help="令牌名称,如 值班电脑。")] = "",
     code: Annotated[str, typer.Option("--code", help="动态口令或恢复码;已启用动态口令的账号须提供。")] = "",
     scopes: Scopes = None,
     days: Days = 90,
 ) -> None:
-    """用一次性密码换取个人令牌;令牌只显示一次。"""
+    """用本人密码(或一次性密码)换取个人令牌;令牌只显示一次。一次性密码用后即作废,不能再用来登录值班台。"""
     from huiying.service.first_run import forget_password
     from huiying.service.tokens import exchange_password
 
     password = _password(password_file)
     answer = exchange_password(session.services, person, password, name=name, code=code, scopes=scopes or (), days=days)
     forget_password(session.services, password)
-    session.answer(answer, _shown_token)
+    session.answer(answer, _shown_exchanged)
+
+
+def _shown_exchanged(data: dict[str, Any]) -> None:
+    _shown_token(data)
+    if data["used_up"]:
+        show.line("一次性密码已用掉,不能再用来登录值班台;本人尚未设置密码的,请管理员另发(huiying account password)。")
 
 
 def _password(file: Path | None) -> str:
@@ -57,10 +63,10 @@ def _password(file: Path | None) -> str:
     if sys.stdin.isatty():
         import getpass
 
-        return getpass.getpass("一次性密码:").strip()
+        return getpass.getpass("密码:").strip()
     given = sys.stdin.readline().strip()
     if not given:
-        raise InvalidInput("password", "请输入一次性密码,或用 --password-file 指定文件。")
+        raise InvalidInput("password", "请输入密码,或用 --password-file 指定文件。")
     return given
 
 

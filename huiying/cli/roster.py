@@ -159,8 +159,9 @@ def _shown_person(data: dict[str, Any]) -> None:
 def _shown_password(data: dict[str, Any]) -> None:
     show.line(f"一次性密码(只显示这一次,请当面交给本人):{data['password']}", "bold")
     show.line(
-        f"本人换取令牌:huiying token exchange --person {data.get('person_id') or data['id']},{show.at(data['expires_at'])} 前有效。"
+        f"本人在浏览器登录值班台(用户编号 {data.get('person_id') or data['id']})并随即改为自己的密码,{show.at(data['expires_at'])} 前有效。"
     )
+    show.line("只用命令行或接口的,也可换取令牌(huiying token exchange),此密码即作废,不能再登录值班台。")
 
 
 @command(person, "edit")

@@ -11,8 +11,10 @@ from huiying.domain.kinds import Word
 
 #: Without a sign of life for so long, an open desk locks and a half-finished sign-in ends.
 IDLE = timedelta(minutes=15)
-#: One long shift; then everybody signs in anew.
+#: One long shift; then a desk locks, however busy, and opens only to a complete sign-in.
 LONGEST = timedelta(hours=12)
+#: So long a desk that is due for a complete sign-in goes on showing its read-only alarm view; then it is over.
+SHOWN_FOR = timedelta(hours=24)
 #: When a session was last seen is noted this often: a busy desk must not make every reading a writing.
 SEEN_EVERY = timedelta(seconds=20)
 #: Who decides, audits or administers shows a second factor at each sign-in.
@@ -81,3 +83,20 @@ def password_outdated(changed_at: datetime | None, now: datetime, most_days: int
 def idle_too_long(seen_at: datetime, now: datetime) -> bool:
     """Whether nobody has been at the desk for the allowed time."""
     return now - seen_at >= IDLE
+
+
+def ends_at(opened_at: datetime) -> datetime:
+    """When a session that was opened then is over, whatever is done with it."""
+    return opened_at + LONGEST + SHOWN_FOR
+
+
+def is_spent(opened_at: datetime, now: datetime) -> bool:
+    """Whether a session may act no more before everything has been shown again."""
+    return now - opened_at >= LONGEST
+
+
+def why_locked(seen_at: datetime, opened_at: datetime, now: datetime) -> str:
+    """Why an open desk has to be locked now: "limit", "idle", or "" where it need not be."""
+    if is_spent(opened_at, now):
+        return "limit"
+    return "idle" if idle_too_long(seen_at, now) else ""

@@ -66,6 +66,9 @@ class Finding:
     desk: str = ""
 
 
+_FIRST_SIGN_IN = "管理员的一次性密码还未使用。请在浏览器打开本系统,用户编号 admin,以 first-password 文件中的一次性密码登录,并立即设置自己的密码。"
+
+
 def examine(services: Services) -> list[Finding]:
     """Everything, in the order in which it would have to be mended."""
     database = _database(services)
@@ -121,7 +124,7 @@ def _files(services: Services) -> list[Finding]:
             Finding(
                 "首个密码",
                 Level.DO,
-                "管理员的一次性密码还未使用,请尽快换取令牌(huiying token exchange)。",
+                _FIRST_SIGN_IN,
                 desk="首位管理员的一次性密码还未使用,请其尽快登录并设置自己的密码。",
             )
         )

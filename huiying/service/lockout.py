@@ -146,6 +146,12 @@ def count_client(tx: Tx, client: str) -> None:
         tx.audit("session.client_locked", f"client:{client}"[:120], {"failures": many.failures})
 
 
+def note_guess(tx: Tx, name: str, person_id: str) -> None:
+    """Count a wrong answer at a name's door that was given elsewhere, whether or not the name is a person's."""
+    if shut(tx, name) is None and note_failure(tx, name_key(name), NAME_FAILURES).locks and person_id:
+        _note_locked(tx, f"person:{person_id}")
+
+
 def close(tx: Tx, door: Door) -> NotAuthenticated | None:
     """Close a door of which the allowance was used up elsewhere."""
     note_failure(tx, name_key(door.name), 1)

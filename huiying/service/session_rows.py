@@ -15,7 +15,18 @@ from typing import Any
 import sqlalchemy as sa
 
 from huiying.domain.access import AccessRole, Permission
-from huiying.domain.signing import IDLE, LONGEST, Stage, Standing, idle_too_long, next_stage, obliged, password_outdated
+from huiying.domain.signing import (
+    IDLE,
+    LONGEST,
+    Stage,
+    Standing,
+    ends_at,
+    is_spent,
+    next_stage,
+    obliged,
+    password_outdated,
+    why_locked,
+)
 from huiying.service.actor import Actor
 from huiying.service.scope import covers, parents
 from huiying.service.services import Services
@@ -31,7 +42,8 @@ _KEPT_AFTER_END = timedelta(days=30)
 class Session:
     """A person at a desk. ``actor`` holds no permission before the stage is open, and only reading while locked.
 
-    ``last_login_at``/``last_login_from`` are those of the sign-in before this one; instants are aware, in UTC.
+    ``last_login_at``/``last_login_from`` are those of the sign-in before this one; instants are aware, in UTC. ``spent``:
+    it is locked and opens only to a complete sign-in.
     """
 
     id: str
@@ -49,6 +61,7 @@ class Session:
     expires_at: datetime
     enrolled: bool = False
     read_only: bool = False
+    spent: bool = False
     #: A new secret for the browser's mark, there only in the answer to a complete sign-in.
     mark: str = field(default="", repr=False, compare=False)
 
@@ -56,6 +69,11 @@ class Session:
     def is_open(self) -> bool:
         """Whether the whole desk may be used."""
         return self.stage is Stage.OPEN
+
+    @property
+    def asks_code(self) -> bool:
+        """Whether a second factor is asked for besides the password to open this desk again."""
+        return self.spent and self.enrolled
 
 
 def digest(secret: str) -> str:
@@ -66,6 +84,22 @@ def digest(secret: str) -> str:
 def new_secret() -> str:
     """256 random bits."""
     return secrets.token_urlsafe(32)
+
+
+def new_form_token(person_id: str) -> str:
+    """What a form must bring back. Whose it was can still be told when it has been replaced; that is no secret."""
+    random = secrets.token_urlsafe(24)
+    return f"{random}.{_tag(random, person_id)}"
+
+
+def is_form_token_of(token: str, person_id: str) -> bool:
+    """Whether a token, perhaps one of before, was given to this person."""
+    random, _, tag = token.partition(".")
+    return bool(tag) and tag == _tag(random, person_id)
+
+
+def _tag(random: str, person_id: str) -> str:
+    return digest(f"{random} {person_id}")[:16]
 
 
 _COLUMNS = (
@@ -105,7 +139,7 @@ def _living(now: datetime) -> sa.Select[Any]:
             session.revoked_at.is_(None),
             session.expires_at > now,
             sa.or_(session.token_id.is_(None), token_lives),
-            sa.or_(sa.not_(half_done), session.seen_at > now - IDLE),
+            sa.or_(sa.not_(half_done), sa.and_(session.seen_at > now - IDLE, session.opened_at > now - LONGEST)),
         )
     )
 
@@ -117,9 +151,9 @@ def living_by_person(tx: Tx) -> dict[str, int]:
     return {row.person_id: row.n for row in rows}
 
 
-def is_left_alone(row: Any, now: datetime) -> bool:
-    """Whether an open desk has to be locked now; a wall never is."""
-    return row.kind == DESK and row.stage == Stage.OPEN and idle_too_long(row.seen_at, now)
+def lock_due(row: Any, now: datetime) -> str:
+    """Why an open desk has to be locked now, "" where it need not be; a wall never is."""
+    return why_locked(row.seen_at, row.opened_at, now) if row.kind == DESK and row.stage == Stage.OPEN else ""
 
 
 def roles_of(tx: Tx, person_id: str) -> tuple[AccessRole, ...]:
@@ -161,6 +195,7 @@ def view(services: Services, tx: Tx, row: Any) -> Session:
         expires_at=row.expires_at,
         enrolled=row.totp_since is not None,
         read_only=row.kind == WALL,
+        spent=stage is Stage.LOCKED and is_spent(row.opened_at, tx.now),
     )
 
 
@@ -169,6 +204,8 @@ def _stage(services: Services, tx: Tx, row: Any, roles: tuple[AccessRole, ...]) 
     stage = Stage(row.stage)
     if stage is not Stage.OPEN or row.kind == WALL:
         return stage
+    if lock_due(row, tx.now):
+        return Stage.LOCKED  # also before anybody has noted it
     needed = next_stage(standing_of(services, tx, row, roles))
     return needed if needed in {Stage.SECOND_FACTOR, Stage.ENROL} else stage
 
@@ -194,12 +231,12 @@ def open_row(tx: Tx, person_id: str, stage: Stage, client: str, agent: str, **mo
         "id": session_id,
         "secret_hash": digest(secret),
         "person_id": person_id,
-        "csrf": secrets.token_urlsafe(24),
+        "csrf": new_form_token(person_id),
         "stage": stage.value,
         "kind": DESK,
         "opened_at": tx.now,
         "seen_at": tx.now,
-        "expires_at": tx.now + LONGEST,
+        "expires_at": ends_at(tx.now),
         "client": client[:64],
         "agent": "".join(c for c in agent if c.isprintable())[:200],
     }
@@ -210,7 +247,8 @@ def open_row(tx: Tx, person_id: str, stage: Stage, client: str, agent: str, **mo
 def turn(tx: Tx, session_id: str, **changes: Any) -> str:
     """A new secret and form token for a session that has gained something; the old secret is dead at once."""
     secret = new_secret()
-    fresh = {"secret_hash": digest(secret), "csrf": secrets.token_urlsafe(24), "seen_at": tx.now}
+    person_id = str(tx.value(sa.select(t.session.c.person_id).where(t.session.c.id == session_id)))
+    fresh = {"secret_hash": digest(secret), "csrf": new_form_token(person_id), "seen_at": tx.now}
     tx.run(t.session.update().where(t.session.c.id == session_id).values(**fresh, **changes))
     return secret
 

@@ -33,6 +33,8 @@ LANGUAGES = ("zh", "en")
 REFUSED = "用户编号或密码不正确,未登录。连续输错 5 次将锁定 15 分钟。"
 REFUSED_CODE = "动态口令不正确或已使用过。请等下一个口令再输;连续输错 5 次将锁定 15 分钟。"
 REFUSED_UNLOCK = "密码不正确,仍为锁定状态。连续输错 5 次后,本席位 15 分钟内不能解锁。"
+REFUSED_RENEWAL = "密码或动态口令不正确(用过的口令不能再用),仍为锁定状态。连续输错 5 次后,本席位 15 分钟内不能解锁。"
+CODE_NEEDED = "本次登录已满 12 小时,请同时输入密码和动态口令重新登录。仍为锁定状态。"
 GONE = "登录已失效,请重新登录。刚才提交的内容没有保存。"
 _DOOR = "system:login"
 _LONGEST_SECRET = 100
@@ -118,8 +120,11 @@ def start(
     one_time_id: int | None = None,
     by: str = "password",
     browser: str = "",
+    *,
+    second_done: bool = False,
+    at_desk: bool = False,
 ) -> tuple[str, Session]:
-    """Open a session as far as this one proof carries."""
+    """Open a session as far as what was shown carries; ``at_desk``: at a locked desk, not at the name's door."""
     ensure_account(tx, person_id)
     account = tx.one(sa.select(t.account).where(t.account.c.person_id == person_id))
     assert account is not None
@@ -133,10 +138,11 @@ def start(
         previous_at=account.last_login_at,
         previous_from=account.last_login_from,
         browser_id=browser,
+        second_done=second_done,
     )
     way = "one_time_password" if one_time_id is not None else by
     tx.audit("session.started", f"person:{person_id}", {"session": session_id, "by": way, "client": client[:64]})
-    return secret, advance(services, tx, session_id)
+    return secret, advance(services, tx, session_id, at_desk=at_desk)
 
 
 def resets_told(services: Services, session: Session) -> list[resets.Told]:
@@ -153,7 +159,7 @@ def ensure_account(tx: Tx, person_id: str) -> None:
     tx.run(sa.text("INSERT INTO account (person_id) VALUES (:id) ON CONFLICT DO NOTHING"), {"id": person_id})
 
 
-def advance(services: Services, tx: Tx, session_id: str) -> Session:
+def advance(services: Services, tx: Tx, session_id: str, *, at_desk: bool = False) -> Session:
     """Put a session that is being opened at the step it needs next; once it is open, the sign-in is complete."""
     row = session_rows.find_by_id(tx, session_id)
     assert row is not None
@@ -162,7 +168,7 @@ def advance(services: Services, tx: Tx, session_id: str) -> Session:
     tx.run(t.session.update().where(t.session.c.id == session_id).values(stage=stage.value, locked_at=None))
     secret = ""
     if stage is Stage.OPEN:
-        secret = _arrived(tx, row)
+        secret = _arrived(tx, row, at_desk=at_desk)
         login = {"last_login_at": tx.now, "last_login_from": row.client}
         tx.run(t.account.update().where(t.account.c.person_id == row.person_id).values(**login))
         tx.audit("session.opened", f"person:{row.person_id}", {"session": session_id, "client": row.client})
@@ -170,10 +176,10 @@ def advance(services: Services, tx: Tx, session_id: str) -> Session:
     return replace(session_rows.view(services, tx, found), mark=secret)
 
 
-def _arrived(tx: Tx, row: Any) -> str:
+def _arrived(tx: Tx, row: Any, *, at_desk: bool) -> str:
     """A sign-in is complete: start the count of wrong answers anew where it was kept; gives the browser's new secret."""
-    # Through a mark nobody has passed the name's door: that must not open it to whoever guesses there.
-    if device_marks.find(tx, row.browser_id, row.person_id) is None:
+    # Through a mark or at a desk nobody has passed the name's door: that must not open it to whoever guesses there.
+    if not at_desk and device_marks.find(tx, row.browser_id, row.person_id) is None:
         lockout.forgive(tx, lockout.name_key(row.person_id))
     browser, secret = device_marks.renew(tx, row.browser_id, row.person_id)
     tx.run(t.session.update().where(t.session.c.id == row.id).values(browser_id=browser))
@@ -186,17 +192,22 @@ def second_factor(services: Services, secret: str, code: str, client: str = "") 
         row, session = needed(services, tx, secret, Stage.SECOND_FACTOR)
         tx.actor = session.actor.id
         locked = closed(tx, row.browser_id, row.person_id)
-        kind = "" if locked else factor.answers(services, tx, row.person_id, code)
-        if kind:
-            if kind == "recovery":
-                left = factor.recovery_left(tx, row.person_id)
-                tx.audit("second_factor.recovery_used", f"person:{row.person_id}", {"left": left})
+        if not locked and _shows_code(services, tx, row.person_id, code):
             turned = session_rows.turn(tx, row.id, second_done=True)
             return turned, advance(services, tx, row.id)
         locked = note_wrong(
             tx, row.browser_id, Door(row.person_id, row.person_id, client or row.client), "second_factor"
         )
     raise locked or NotAuthenticated(REFUSED_CODE, locked=False)
+
+
+def _shows_code(services: Services, tx: Tx, person_id: str, code: str) -> bool:
+    """Use up a code of either kind; a recovery code is noted with how many are left."""
+    kind = factor.answers(services, tx, person_id, code)
+    if kind == "recovery":
+        left = factor.recovery_left(tx, person_id)
+        tx.audit("second_factor.recovery_used", f"person:{person_id}", {"left": left})
+    return bool(kind)
 
 
 def needed(services: Services, tx: Tx, secret: str, *stages: Stage, lock: bool = True) -> tuple[Any, Session]:
@@ -222,11 +233,11 @@ def look(services: Services, secret: str, *, touch: bool = True) -> Session | No
         row = session_rows.find(tx, secret)
         if row is None:
             return None
-        alone = session_rows.is_left_alone(row, tx.now)
+        due = session_rows.lock_due(row, tx.now)
         stale = touch and row.stage != Stage.LOCKED and tx.now - row.seen_at >= SEEN_EVERY
         session = session_rows.view(services, tx, row)
-    if alone:
-        return _lock(services, secret, "idle")
+    if due:
+        return _lock(services, secret, by_person=False)
     if stale:
         with services.store.transaction(session.actor.id) as tx:
             # Only forward, and only one that nobody has locked or ended meanwhile.
@@ -237,20 +248,16 @@ def look(services: Services, secret: str, *, touch: bool = True) -> Session | No
 
 def lock(services: Services, secret: str) -> Session | None:
     """Lock one's own desk at once, on leaving it."""
-    return _lock(services, secret, "person")
+    return _lock(services, secret, by_person=True)
 
 
-def _lock(services: Services, secret: str, why: str) -> Session | None:
+def _lock(services: Services, secret: str, *, by_person: bool) -> Session | None:
     with services.store.transaction(_DOOR) as tx:
         row = session_rows.find(tx, secret, lock=True)
         if row is None:
             return None
-        idle = why == "idle"
-        if (
-            row.kind == session_rows.DESK
-            and row.stage == Stage.OPEN
-            and (not idle or session_rows.is_left_alone(row, tx.now))
-        ):
+        why = session_rows.lock_due(row, tx.now) or ("person" if by_person else "")
+        if why and row.kind == session_rows.DESK and row.stage == Stage.OPEN:
             tx.actor = f"person:{row.person_id}"
             tx.run(
                 t.session.update().where(t.session.c.id == row.id).values(stage=Stage.LOCKED.value, locked_at=tx.now)
@@ -259,23 +266,54 @@ def _lock(services: Services, secret: str, why: str) -> Session | None:
         return session_rows.view(services, tx, session_rows.find_by_id(tx, row.id))
 
 
-def unlock(services: Services, secret: str, password: str, client: str = "") -> tuple[str, Session]:
-    """Open a locked desk with the person's password; gives the new secret."""
+def unlock(
+    services: Services, secret: str, password: str, client: str = "", code: str = "", agent: str = ""
+) -> tuple[str, Session]:
+    """Open a locked desk with the person's password; gives the new secret.
+
+    One that has lasted its longest opens only to a complete sign-in, which begins a session of its own: a new id, a new
+    secret, and the time starts anew.
+    """
     with services.store.reading() as tx:
         row = session_rows.find(tx, secret[:_LONGEST_SECRET])
         if row is None:
             raise NotAuthenticated(GONE)
     right = matches(password, row.password_hash)
     with services.store.transaction(f"person:{row.person_id}") as tx:
-        now_row, _ = needed(services, tx, secret, Stage.LOCKED)
+        now_row, session = needed(services, tx, secret, Stage.LOCKED)
+        if session.asks_code and not code.strip():
+            raise NotAuthenticated(CODE_NEEDED, locked=False)  # nothing is said about the password
         door = lockout.desk_door(row.id, row.person_id, client or row.client)
-        if right and now_row.password_hash == row.password_hash and not lockout.shut(tx, door.name):
-            turned = session_rows.turn(tx, row.id, stage=Stage.OPEN.value, locked_at=None)
+        proven = right and now_row.password_hash == row.password_hash and not lockout.shut(tx, door.name)
+        if proven and session.asks_code:
+            proven = _shows_code(services, tx, row.person_id, code)
+        if proven:
             lockout.forgive(tx, lockout.name_key(door.name))
+            if session.spent:
+                return _renew(services, tx, now_row, client, agent)
+            turned = session_rows.turn(tx, row.id, stage=Stage.OPEN.value, locked_at=None)
             tx.audit("session.unlocked", f"person:{row.person_id}", {"session": row.id, "client": client[:64]})
             return turned, session_rows.view(services, tx, session_rows.find_by_id(tx, row.id))
         locked = lockout.fail(tx, door, "unlock")
-    raise locked or NotAuthenticated(REFUSED_UNLOCK, locked=False)
+    wrong = REFUSED_RENEWAL if session.asks_code else REFUSED_UNLOCK
+    raise locked or NotAuthenticated(wrong, locked=False)
+
+
+def _renew(services: Services, tx: Tx, row: Any, client: str, agent: str) -> tuple[str, Session]:
+    """In place of a session that has lasted its longest, another one of the person who has shown everything again."""
+    session_rows.end(tx, tx.actor, t.session.c.id == row.id)
+    tx.audit("session.closed", f"person:{row.person_id}", {"session": row.id, "why": "renewed"})
+    return start(
+        services,
+        tx,
+        row.person_id,
+        client or row.client,
+        agent or row.agent,
+        by="renewal",
+        browser=row.browser_id,
+        second_done=row.totp_since is not None,
+        at_desk=True,
+    )
 
 
 def wall_session(services: Services, token: str, client: str = "", agent: str = "") -> tuple[str, Session]:

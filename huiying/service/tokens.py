@@ -1,5 +1,7 @@
 """One-time passwords and personal tokens: how a person comes to act under an own name.
 
+A token comes from the person's own password or, before there is one, from a one-time password, which is used up by it.
+
 A token is 32 random bytes, shown once; only its SHA-256 is kept. Nobody can make a token for somebody else: an
 administrator gives out a one-time password, and who holds it turns it into a token. That is what makes a second person
 a second person. A token makes no further tokens unless it was made for that: one that was stolen would otherwise outlive
@@ -19,11 +21,12 @@ from typing import Any
 import sqlalchemy as sa
 
 from huiying.domain.access import AccessRole, Permission, permissions_of
-from huiying.domain.errors import Forbidden, InvalidInput, NotAuthenticated, NotFound
+from huiying.domain.errors import Forbidden, InvalidInput, NotAuthenticated, NotFound, Refused
 from huiying.domain.resets import Factor
 from huiying.domain.sentences import listed, said
+from huiying.domain.signing import obliged, password_outdated
 from huiying.domain.text import line
-from huiying.service import resets, second_factor
+from huiying.service import lockout, resets, second_factor
 from huiying.service.actor import Actor
 from huiying.service.hashing import hash_password, matches
 from huiying.service.scope import covers, parents, require_reach
@@ -49,13 +52,14 @@ USE_NOTED_EVERY = timedelta(minutes=1)
 #: Read aloud and typed in: no letters that look like digits.
 _ALPHABET = "abcdefghjkmnpqrstuvwxyz23456789"
 
-REFUSED_EXCHANGE = "用户编号或一次性密码不正确,或密码已使用、已过期、因多次输错暂时锁定。连续输错 5 次将锁定 15 分钟。"
+REFUSED_EXCHANGE = "用户编号或密码不正确,或一次性密码已使用、已过期,或因多次输错暂时锁定。连续输错 5 次将锁定 15 分钟。"
 NO_OFFSPRING = (
-    "用令牌不能再办令牌,未办理。请登录值班台办理,或用一次性密码换取(huiying token exchange --scope …);"
+    "用令牌不能再办令牌,未办理。请登录值班台办理,或用本人密码换取(huiying token exchange --scope …);"
     "确需由令牌办理的,换取时须写明 --scope token。"
 )
-CODE_NEEDED = "此账号已启用动态口令,换取令牌须同时提供动态口令(命令行加 --code)。一次性密码未使用,仍然有效。"
-REFUSED_BEARER = "访问令牌无效、已过期或已撤销。请用一次性密码重新办理令牌。"
+CODE_NEEDED = "此账号已启用动态口令,换取令牌须同时提供动态口令(命令行加 --code)。未办理,密码仍然有效。"
+DESK_FIRST = "此账号须先登录值班台完成设置(设置新密码或启用动态口令),再换取令牌。未办理。"
+REFUSED_BEARER = "访问令牌无效、已过期或已撤销。请用本人密码或一次性密码重新办理令牌。"
 
 
 # -- one-time passwords ------------------------------------------------------------------------------------------------
@@ -106,27 +110,54 @@ def exchange_password(
     scopes: Collection[str] = (),
     days: int = DEFAULT_DAYS,
 ) -> dict[str, Any]:
-    """Turn a one-time password into a personal token; who has set up a second factor shows it here as well."""
+    """Make a personal token for who knows the own password, or a one-time one, which is used up.
+
+    Who has set up a second factor shows it here as well.
+    """
     label, wanted, lives = line("name", name, 80, "令牌名称"), _scopes(scopes), _days(days)
     failed = False
     with services.store.reading() as tx:
-        known = tx.one(usable_password(person_id, tx.now))
+        known, own = tx.one(usable_password(person_id, tx.now)), _own_hash(tx, person_id)
     # Slow on purpose, so never inside the transaction: nobody else could write meanwhile.
-    right = matches(password, known.secret_hash if known is not None else None)
+    by_one_time = matches(password, known.secret_hash if known is not None else None)
+    by_own = matches(password, own)
     with services.store.transaction(f"person:{person_id[:64]}") as tx:
         row = tx.one(usable_password(person_id, tx.now).with_for_update(of=t.one_time_password))
-        right = right and row is not None and known is not None and row.id == known.id
-        if right and not _locked(tx, person_id):
-            right = _second_proof(services, tx, person_id, code)
-        if row is None or not right or _locked(tx, person_id):
-            _note_failure(tx, person_id)
-            failed = True
-        else:
-            tx.run(t.one_time_password.update().where(t.one_time_password.c.id == row.id).values(used_at=tx.now))
+        by_one_time = by_one_time and row is not None and known is not None and row.id == known.id
+        # The own password opens the desk, too: whoever guesses it finds one door, wherever they knock.
+        by_own = by_own and own == _own_hash(tx, person_id) and lockout.shut(tx, person_id) is None
+        right = (by_one_time or by_own) and not _locked(tx, person_id)
+        if right and not by_one_time:
+            _require_settled(services, tx, person_id)
+        if right and _second_proof(services, tx, person_id, code):
+            if by_one_time and row is not None:
+                tx.run(t.one_time_password.update().where(t.one_time_password.c.id == row.id).values(used_at=tx.now))
             made = _make(tx, person_id, label or "首次令牌", wanted, lives)
+        else:
+            known_id = tx.value(sa.select(t.person.c.id).where(t.person.c.id == person_id))
+            _note_failure(tx, person_id)
+            lockout.note_guess(tx, person_id, str(known_id or ""))
+            failed = True
     if failed:
         raise NotAuthenticated(REFUSED_EXCHANGE)
-    return made
+    return {**made, "used_up": by_one_time}
+
+
+def _own_hash(tx: Tx, person_id: str) -> str:
+    account, person = t.account.c, t.person.c
+    statement = sa.select(account.password_hash).join(t.person, person.id == account.person_id)
+    return str(tx.value(statement.where(account.person_id == person_id, person.active)) or "")
+
+
+def _require_settled(services: Services, tx: Tx, person_id: str) -> None:
+    """What the desk would ask for before it opens must be done there first."""
+    settings, account = services.settings, tx.one(sa.select(t.account).where(t.account.c.person_id == person_id))
+    assert account is not None
+    aged = password_outdated(account.changed_at, tx.now, settings.password_max_days)
+    held = tx.all(sa.select(t.access.c.role).where(t.access.c.person_id == person_id))
+    needs = obliged([AccessRole(row.role) for row in held], everybody=settings.second_factor_for_all)
+    if account.must_change or aged or (needs and not settings.demo and account.totp_since is None):
+        raise Refused(DESK_FIRST)
 
 
 def _second_proof(services: Services, tx: Tx, person_id: str, code: str) -> bool:
@@ -195,7 +226,7 @@ def create_token(
 ) -> dict[str, Any]:
     """Another token for the acting person, for a program or a second device; never wider than what the person acts by."""
     if not actor.is_person:
-        raise Forbidden("令牌只能由本人办理:请先用本人的一次性密码换取首个令牌(huiying token exchange)。")
+        raise Forbidden("令牌只能由本人办理:请先用本人的密码换取首个令牌(huiying token exchange)。")
     label, wanted, lives = line("name", name, 80, "令牌名称", required=True), _scopes(scopes), _days(days)
     if not actor.issues_tokens:
         raise Forbidden(NO_OFFSPRING)

@@ -298,7 +298,7 @@ class PreviewBody(Body):
 
 
 class ExchangeBody(Body):
-    """A one-time password to be turned into a token."""
+    """A password, one's own or a one-time one, for which a token is made."""
 
     person_id: str = Field(max_length=64)
     password: str = Field(max_length=200)

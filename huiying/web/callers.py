@@ -15,7 +15,7 @@ from huiying.service.actor import Actor
 from huiying.service.services import Services
 
 _LONGEST_TOKEN = 200
-bearer = HTTPBearer(auto_error=False, description="个人访问令牌:用一次性密码换取(huiying token exchange)。")
+bearer = HTTPBearer(auto_error=False, description="个人访问令牌:用本人密码或一次性密码换取(huiying token exchange)。")
 
 
 def services_of(request: Request) -> Services:

@@ -141,7 +141,7 @@ def me(actor: Caller) -> View:
     return {"person_id": actor.person_id, "permissions": sorted(actor.permissions), "units": sorted(actor.units or ())}
 
 
-@router.post("/tokens/exchange", status_code=201, tags=["账号"], summary="用一次性密码换取令牌")
+@router.post("/tokens/exchange", status_code=201, tags=["账号"], summary="用本人密码或一次性密码换取令牌")
 def exchange(services: House, body: bodies.ExchangeBody, request: Request) -> View:
     # The lock per person stands in the database; this one spares the machine the hashing.
     if not _EXCHANGES.allows(client_of(request)):

@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import pyotp
 import pytest
 import sqlalchemy as sa
 
@@ -21,8 +22,9 @@ from huiying.domain.errors import (
     Refused,
 )
 from huiying.domain.outcome import Accepted, Permanent
-from huiying.service import channels, people, roster_admin, tokens
+from huiying.service import channels, people, roster_admin, sessions, tokens
 from huiying.service.actor import Actor
+from huiying.service.hashing import hash_password
 from huiying.service.joining import join
 from huiying.service.roster_admin import ShiftInput
 from huiying.service.services import Services
@@ -348,6 +350,70 @@ def test_five_wrong_passwords_close_the_door_for_a_quarter_of_an_hour(services: 
     assert actions.count("password.locked") == 1
     clock.advance(tokens.LOCK_WINDOW)
     tokens.exchange_password(services, "zhang", password)
+
+
+OWN = "Lake-7-lantern"
+
+
+def give_own_password(services: Services, person_id: str, **more: Any) -> None:
+    row = {"person_id": person_id, "password_hash": hash_password(OWN), **more}
+    with services.store.transaction("test") as tx:
+        tx.run(t.account.insert().values(**row, changed_at=tx.now))
+
+
+def test_ones_own_password_becomes_a_token_and_stays_ones_password(services: Services):
+    give_own_password(services, "zhang")
+    for _ in range(2):
+        made = tokens.exchange_password(services, "zhang", OWN)
+        assert tokens.authenticate(services, made["token"]).person_id == "zhang"
+        assert not made["used_up"]
+    one_time = tokens.issue_password(services, OPERATOR, "zhang")["password"]
+    assert tokens.exchange_password(services, "zhang", OWN)["token"]
+    assert tokens.exchange_password(services, "zhang", one_time)["used_up"]
+
+
+def test_ones_own_password_becomes_no_token_without_the_second_factor(services: Services, clock: FakeClock):
+    secret = pyotp.random_base32()
+    give_own_password(services, "zhang", totp_sealed=services.sealer.seal(secret), totp_since=clock())
+    with pytest.raises(NotAuthenticated, match="须同时提供动态口令"):
+        tokens.exchange_password(services, "zhang", OWN)
+    with pytest.raises(NotAuthenticated, match="不正确"):
+        tokens.exchange_password(services, "zhang", OWN, code="000000")
+    code = pyotp.TOTP(secret).at(clock())
+    assert tokens.exchange_password(services, "zhang", OWN, code=code)["token"]
+
+
+def test_what_the_desk_would_ask_for_first_is_done_at_the_desk_first(store: Store, tmp_path: Path, clock: FakeClock):
+    services = make_services(store, tmp_path, password_max_days=90)
+    furnish(services)
+    roster_admin.grant_access(services, OPERATOR, "wang", "approver", "office")
+    for person_id, more in (("wang", {}), ("zhao", {"must_change": True}), ("zhang", {})):
+        give_own_password(services, person_id, **more)
+    assert tokens.exchange_password(services, "zhang", OWN)["token"]
+    clock.advance(timedelta(days=90))
+    for person_id in ("wang", "zhao", "zhang"):
+        with pytest.raises(Refused, match="先登录值班台"):
+            tokens.exchange_password(services, person_id, OWN)
+
+
+def test_who_guesses_a_password_finds_one_door_wherever_they_knock(services: Services, clock: FakeClock):
+    give_own_password(services, "zhang")
+    for _ in range(4):
+        with pytest.raises(NotAuthenticated):
+            sessions.sign_in(services, "zhang", "wrong", "10.0.0.1")
+    for person_id in ("zhang", "nobody"):
+        with pytest.raises(NotAuthenticated):
+            tokens.exchange_password(services, person_id, "wrong")
+    with pytest.raises(NotAuthenticated, match="已锁定"):
+        sessions.sign_in(services, "zhang", OWN, "10.0.0.1")
+    with pytest.raises(NotAuthenticated):
+        tokens.exchange_password(services, "zhang", OWN)
+    for _ in range(5):
+        with pytest.raises(NotAuthenticated):
+            tokens.exchange_password(services, "typed-by-mistake", "wrong")
+    assert "typed-by-mistake" not in everything_stored(services.store), "it may have been a password"
+    clock.advance(timedelta(minutes=15))
+    assert tokens.exchange_password(services, "zhang", OWN)["token"]
 
 
 def test_failures_a_quarter_of_an_hour_apart_close_nothing(services: Services, clock: FakeClock):

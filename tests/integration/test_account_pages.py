@@ -397,9 +397,11 @@ def test_after_fifteen_idle_minutes_the_desk_is_locked_and_the_password_opens_it
     assert session is not None
     assert session.stage == "locked"
     assert session.actor.permissions == {"read"}
-    page = browser.get("/unlock")
-    assert "席位已锁定" in page.text
-    assert browser.post("/unlock", password="wrong").status_code == 401
+    assert browser.get("/devices").headers["location"] == "/?next=%2Fdevices"
+    assert browser.get("/unlock").headers["location"] == "/"
+    assert "本席位已锁定" in browser.get("/").text
+    wrong = browser.post("/unlock", password="wrong")
+    assert (wrong.status_code, 'id="board"' in wrong.text) == (401, True), "the clocks stay in sight"
     assert browser.post("/password", old_password=PASSWORD, new_password=OTHER, again_password=OTHER).status_code == 303
     assert browser.post("/unlock", password=PASSWORD, next="/devices").headers["location"] == "/devices"
     assert browser.secret != before
@@ -414,16 +416,148 @@ def test_what_a_page_asks_by_itself_keeps_nobody_awake(house, browser):
         house.clock.advance(timedelta(minutes=4))
         browser.get("/devices", **{"X-Quiet": "1"})
     assert browser.get("/devices").status_code == 303
-    assert browser.place("/unlock") == "/unlock"
+    assert browser.place("/unlock") == "/"
 
 
-def test_after_twelve_hours_the_session_is_over_however_busy(house, browser):
-    settle(house, browser, "zhang")
-    for _ in range(71):
+def be_busy(house: House, browser: Browser, hours: int = 12) -> None:
+    """Work at the desk without a pause until so many hours after signing in."""
+    for _ in range(6 * hours - 1):
         house.clock.advance(timedelta(minutes=10))
         assert browser.get("/devices").status_code == 200
     house.clock.advance(timedelta(minutes=10))
-    assert browser.place() == "/login"
+
+
+def test_after_twelve_hours_the_desk_locks_however_busy_and_goes_on_ticking(house, browser):
+    settle(house, browser, "zhang")
+    be_busy(house, browser)
+    assert browser.place() == "/"
+    page = browser.get("/").text
+    assert "本次登录已满 12 小时" in page
+    assert 'id="board"' in page
+    assert 'name="code"' not in page
+    session = sessions.look(house.services, browser.secret)
+    assert session is not None
+    assert (session.stage.value, session.spent, set(session.actor.permissions)) == ("locked", True, {"read"})
+    assert "limit" in audited(house, "session.locked")[-1].payload
+    before, old = browser.secret, session.id
+    opened = browser.post("/unlock", password=PASSWORD, next="/devices")
+    assert opened.headers["location"] == "/devices"
+    assert sessions.look(house.services, before) is None
+    renewed = sessions.look(house.services, browser.secret)
+    assert renewed is not None
+    assert (renewed.id != old, renewed.opened_at) == (True, house.clock())
+    assert "上次登录" in browser.get("/devices").text
+    be_busy(house, browser)
+    assert browser.place() == "/", "and after another twelve hours again"
+
+
+def test_after_twelve_hours_the_second_factor_is_asked_for_as_well(house, browser):
+    settle(house, browser, "wang")
+    totp, codes = enrol(house, browser)
+    be_busy(house, browser)
+    page = browser.get("/").text
+    assert 'name="code"' in page
+    without = browser.post("/unlock", password=PASSWORD)
+    assert without.status_code == 401
+    assert sessions.CODE_NEEDED in without.text
+    guessed = browser.post("/unlock", password="wrong")
+    assert sessions.CODE_NEEDED in guessed.text, "without a code nothing is said about the password"
+    assert browser.post("/unlock", password=PASSWORD, code="000000").status_code == 401
+    assert browser.post("/unlock", password="wrong", code=codes[0]).status_code == 401
+    assert browser.place("/devices") == "/"
+    assert browser.post("/unlock", password=PASSWORD, code=totp.at(house.clock())).status_code == 303
+    assert browser.place("/devices") == "/devices"
+    be_busy(house, browser)
+    browser.get("/")
+    assert browser.post("/unlock", password=PASSWORD, code=codes[0]).status_code == 303, "not spent by a wrong password"
+    assert len(audited(house, "second_factor.recovery_used")) == 1
+
+
+def test_within_twelve_hours_the_password_alone_unlocks(house, browser):
+    settle(house, browser, "wang")
+    enrol(house, browser)
+    house.clock.advance(timedelta(minutes=20))
+    page = browser.get("/").text
+    assert 'name="code"' not in page
+    assert browser.post("/unlock", password=PASSWORD).status_code == 303
+    house.clock.advance(timedelta(hours=11, minutes=39))
+    assert 'name="code"' not in browser.get("/").text
+    house.clock.advance(timedelta(minutes=1))
+    assert 'name="code"' in browser.get("/").text, "unlocking does not make the sign-in any younger"
+
+
+def test_the_alarm_view_itself_is_over_a_day_after_the_limit(house, browser):
+    settle(house, browser, "zhang")
+    house.clock.advance(timedelta(hours=36) - timedelta(seconds=1))
+    for _ in range(3):  # looking at it makes it no longer
+        assert "本次登录已满 12 小时" in browser.get("/").text
+    house.clock.advance(timedelta(seconds=1))
+    assert browser.place("/") == "/login"
+
+
+@pytest.mark.parametrize("how", ["revoke", "sign-out", "reset", "second-factor", "closed"])
+def test_a_spent_desk_ends_with_what_ends_any(house, browser, how):
+    from huiying.service import people
+
+    settle(house, browser, "zhang")
+    be_busy(house, browser)
+    browser.get("/")
+    session = sessions.look(house.services, browser.secret)
+    assert session is not None
+    if how == "revoke":
+        sessions.revoke(house.services, OPERATOR, session.id)
+    elif how == "sign-out":
+        browser.post("/logout")
+    elif how == "reset":
+        accounts.reset_password(house.services, OPERATOR, "zhang")
+    elif how == "second-factor":
+        accounts.reset_second_factor(house.services, OPERATOR, "zhang")
+    else:
+        people.edit_person(house.services, OPERATOR, "zhang", active=False)
+    assert browser.place("/") == "/login"
+
+
+def test_a_half_finished_sign_in_is_no_alarm_view(house, browser):
+    browser.sign_in("zhang", new_one_time(house, "zhang"))
+    for _ in range(72):
+        assert browser.place("/password") == "/password"
+        house.clock.advance(timedelta(minutes=10))
+    assert browser.place("/password") == "/login"
+
+
+def test_who_looks_at_no_clocks_unlocks_on_a_page_of_its_own(house, browser):
+    settle(house, browser, "boss")
+    enrol(house, browser)
+    house.clock.advance(timedelta(minutes=20))
+    assert browser.place("/admin") == "/unlock"
+    assert browser.post("/unlock", password=PASSWORD, next="/admin").headers["location"] == "/admin"
+
+
+def test_what_is_done_at_a_page_keeps_the_desk_awake_and_what_it_asks_by_itself_does_not(house, browser):
+    settle(house, browser, "zhang")
+    browser.get("/devices")
+    for _ in range(4):
+        house.clock.advance(timedelta(minutes=10))
+        assert browser.post("/live/awake").json()["stage"] == "open"
+    assert browser.post("/live/awake", csrf="x" * 32).status_code == 403
+    house.clock.advance(timedelta(minutes=8))
+    assert browser.client.get("/live/state?auto=1", headers=HERE).json()["stage"] == "open"
+    house.clock.advance(timedelta(minutes=8))
+    assert browser.client.get("/live/state?auto=1", headers=HERE).json()["stage"] == "locked"
+    assert browser.post("/live/awake").json()["stage"] == "locked", "and opens nothing"
+
+
+def test_without_a_script_the_refreshing_page_keeps_nobody_awake(house, browser):
+    settle(house, browser, "zhang")
+    page = browser.get("/?state=four").text
+    found = re.search(r'<noscript><meta http-equiv="refresh" content="60;url=([^"]+)">', page)
+    assert found is not None
+    address = found.group(1).replace("&amp;", "&")
+    assert address == "/?auto=1&state=four"
+    for _ in range(4):
+        house.clock.advance(timedelta(minutes=4))
+        page = browser.get(address).text
+    assert "本席位已锁定" in page
 
 
 def test_a_half_finished_sign_in_ends_by_itself(house, browser):
@@ -435,8 +569,9 @@ def test_a_half_finished_sign_in_ends_by_itself(house, browser):
 def test_a_desk_is_locked_by_hand(house, browser):
     settle(house, browser, "zhang")
     browser.get("/devices")
-    assert browser.post("/lock").headers["location"] == "/unlock"
-    assert browser.place("/devices") != "/devices"
+    assert browser.post("/lock").headers["location"] == "/"
+    assert browser.place("/devices") == "/"
+    assert 'id="board"' in browser.get("/").text, "the clocks stay in sight"
 
 
 # -- ending ------------------------------------------------------------------------------------------------------------
@@ -576,6 +711,20 @@ def test_no_address_and_no_cookie_of_a_browser_makes_an_internal_failure(house, 
     assert (switched.status_code, switched.headers["hx-redirect"]) == (200, "/%E4%BA%8B?x=Y:%201")
     deep = base64.urlsafe_b64encode(b"[" * 3000).decode()
     assert browser.get("/devices", cookie=f"hy_session={browser.secret}; hy_flash={deep}").status_code == 200
+
+
+# -- the command line, afterwards --------------------------------------------------------------------------------------
+
+
+def test_after_the_first_sign_in_the_own_password_and_a_code_make_a_token(house, browser):
+    settle(house, browser, "boss")
+    totp, _ = enrol(house, browser)
+    house.clock.advance(timedelta(minutes=1))
+    code = totp.at(house.clock())
+    made = tokens.exchange_password(house.services, "boss", PASSWORD, code=code)
+    assert tokens.authenticate(house.services, made["token"]).person_id == "boss"
+    browser.sign_out()
+    assert browser.sign_in("boss").headers["location"] == "/second", "and the password is still the desk's"
 
 
 # -- the wall ----------------------------------------------------------------------------------------------------------

@@ -260,7 +260,7 @@ def test_the_pickers_offer_who_can_answer_and_keep_who_is_on_the_roster(boss: Se
 
 def test_the_page_says_how_a_table_is_written_with_this_houses_own_names(boss: Seat, house: House):
     page = boss.get("/roster").text
-    example = re.search(r'<pre class="example"><code>(.*?)</code></pre>', page, re.DOTALL)
+    example = re.search(r'<pre class="example"><code lang="zh-CN">(.*?)</code></pre>', page, re.DOTALL)
     assert example is not None
     assert "<code>duty_officer</code>" in page
     assert "<code>water</code>" in page

@@ -518,7 +518,7 @@ def test_programs_go_on_getting_problem_details(client: TestClient):
 def test_a_page_that_works_without_a_script(house: House, zhang: Seat):
     clock(house, incident(house, 1), timedelta(hours=2))
     html = zhang.get("/").text
-    assert '<noscript><meta http-equiv="refresh" content="60"></noscript>' in html
+    assert '<noscript><meta http-equiv="refresh" content="60;url=/?auto=1"></noscript>' in html
     assert '<form method="post" action="/acknowledge"' in html
     assert "剩 2 小时 00 分" in html
     assert 'href="/?incident=2025-0001#panel"' in html
@@ -526,7 +526,7 @@ def test_a_page_that_works_without_a_script(house: House, zhang: Seat):
 
 def test_every_route_of_the_main_screen_declares_one_policy():
     ours = [route for route in page_routes() if route.endpoint.__module__.endswith((".duty", ".language", ".live"))]
-    assert len(ours) == 8
+    assert len(ours) == 9
     for route in ours:
         assert len(policies_of(route)) == 1, route.path
 

@@ -63,6 +63,7 @@ POST /lock                                    public
 GET  /unlock                                  public 303
 POST /unlock                                  public
 POST /logout                                  public
+POST /kept                                    signed
 GET  /devices                                 signed
 POST /devices/{session_id}/revoke             signed
 POST /devices/forget                          signed
@@ -74,7 +75,8 @@ GET  /desk/panel/{no}                         read unit
 GET  /desk/feed                               read
 POST /acknowledge                             acknowledge
 GET  /live                                    read stream
-GET  /live/state                              read 204
+GET  /live/state                              signed wall
+POST /live/awake                              signed
 GET  /incidents/new                           register
 POST /incidents/preview                       register
 POST /incidents                               register

@@ -109,6 +109,8 @@ def test_a_newcomer_gets_from_nothing_to_a_message_in_the_inbox(served: Served, 
     served.wait_for("本系统不得登记涉密信息")
     said = "".join(served.seen)
     assert str(tmp_path / "data" / "first-password") in said
+    assert "在浏览器打开" in said
+    assert "--password-file" not in said, "that would use the password up for the desk"
     assert httpx.get(f"{served.url}/readyz", trust_env=False).status_code == 200
 
     made = served.huiying(

@@ -90,9 +90,9 @@ def test_a_reading_is_put_into_the_readers_language_piece_by_piece():
     def english(text: str) -> str:
         return {
             "%(what)s:%(more)s": "%(what)s: %(more)s",
-            "进入阶段": "Entered stage",
+            "经过:进入阶段": "Entered stage",
             "阶段:研判": "阶段:Assessment",
         }.get(text, text)
 
     assert fact_zh(entry("stage", {"stage": "研判"}), english) == "Entered stage: Assessment"
-    assert "进入阶段" in spoken()
+    assert "经过:进入阶段" in spoken()

@@ -13,12 +13,16 @@ from huiying.domain.errors import InvalidInput
 from huiying.domain.passwords import check, fault
 from huiying.domain.signing import (
     IDLE,
+    LONGEST,
+    SHOWN_FOR,
     Stage,
     Standing,
+    ends_at,
     idle_too_long,
     next_stage,
     obliged,
     password_outdated,
+    why_locked,
 )
 
 NOW = datetime(2025, 6, 2, 1, 0, tzinfo=UTC)
@@ -101,6 +105,16 @@ def test_idle_and_outdated_to_the_microsecond():
     tick = timedelta(microseconds=1)
     assert not idle_too_long(NOW, NOW + IDLE - tick)
     assert idle_too_long(NOW, NOW + IDLE)
+
+
+def test_a_desk_locks_when_it_is_idle_and_at_the_end_of_a_shift_and_is_over_a_day_later():
+    tick = timedelta(microseconds=1)
+    assert why_locked(NOW, NOW, NOW + IDLE - tick) == ""
+    assert why_locked(NOW, NOW, NOW + IDLE) == "idle"
+    end = NOW + LONGEST
+    assert why_locked(end - tick, NOW, end - tick) == ""
+    assert why_locked(end, NOW, end) == "limit"
+    assert ends_at(NOW) == end + SHOWN_FOR
     ninety = timedelta(days=90)
     assert not password_outdated(NOW, NOW + ninety - tick, 90)
     assert password_outdated(NOW, NOW + ninety, 90)

@@ -8,6 +8,7 @@ from typing import Annotated
 import segno
 from fastapi import APIRouter, Form, Query, Request, Response
 
+from huiying.domain.access import Permission
 from huiying.domain.errors import Forbidden, HuiyingError, InvalidInput, NotAuthenticated
 from huiying.domain.passwords import SHORTEST
 from huiying.domain.signing import Stage
@@ -15,6 +16,8 @@ from huiying.service import accounts, oidc, sessions
 from huiying.service.services import Services
 from huiying.service.sessions import Session
 from huiying.web.callers import House, client_of
+from huiying.web.pages.duty import alarm_view
+from huiying.web.pages.kept import review_page, seal, unseal
 from huiying.web.pages.own_tokens import devices_page
 from huiying.web.pages.shell import PUBLIC, Guarded, Viewer, back, render, words_of
 from huiying.web.pages.sign_in import (
@@ -26,6 +29,7 @@ from huiying.web.pages.sign_in import (
     landing,
     local_path,
     mark_of,
+    refusal,
     refused,
     secret_of,
     slowly,
@@ -246,28 +250,45 @@ def lock(request: Request, services: House) -> Response:
 
 
 @router.get("/unlock", dependencies=[PUBLIC])
-def unlock_page(request: Request, wanted: Next = "/") -> Response:
-    """Ask for the password of the person at the desk."""
+def unlock_page(request: Request, services: House, wanted: Next = "/") -> Response:
+    """Ask for the password of the person at the desk; who may look at the clocks is asked in their sight."""
     session = _session(request)
-    if session is None or session.stage is not Stage.LOCKED:
+    if session is None or session.stage is not Stage.LOCKED or Permission.READ in session.actor.permissions:
         return elsewhere(session, wanted)
-    return render(request, "account/locked.html", wanted=local_path(wanted), fault="")
+    return alarm_view(request, services, session, wanted=wanted)
 
 
 @router.post("/unlock", dependencies=[PUBLIC, Guarded])
-async def unlock(request: Request, services: House, password: Secret = "", wanted: NextField = "/") -> Response:
-    """Open a locked desk."""
-    return await slowly(request, _unlock, services, password, wanted)
+async def unlock(
+    request: Request,
+    services: House,
+    password: Secret = "",
+    code: Annotated[str, Form(max_length=60)] = "",
+    wanted: NextField = "/",
+    kept: Annotated[str, Form()] = "",
+) -> Response:
+    """Open a locked desk; a form that was kept through the lock is shown to its person again."""
+    return await slowly(request, _unlock, services, password, code, wanted, kept)
 
 
-def _unlock(request: Request, services: Services, password: str, wanted: str) -> Response:
+def _unlock(request: Request, services: Services, password: str, code: str, wanted: str, sealed: str) -> Response:
     session = _session(request)
     if session is None or session.stage is not Stage.LOCKED:
         return elsewhere(session, wanted)
+    kept = unseal(services, session, sealed) if sealed else None
     try:
-        secret, opened = sessions.unlock(services, secret_of(request), password, client_of(request))
+        secret, opened = sessions.unlock(
+            services, secret_of(request), password, client_of(request), code, _agent(request)
+        )
     except NotAuthenticated as error:
-        return refused(request, "account/locked.html", error, wanted=local_path(wanted))
+        status, fault = refusal(request, error)
+        again = seal(services, session, kept)
+        return alarm_view(request, services, session, status, wanted=wanted, fault=fault, kept=again)
+    if kept is not None and opened.is_open:
+        request.state.session = opened  # for the fresh token of its form
+        return keep(request, review_page(request, kept), secret, opened)
+    if session.spent:
+        return arrive(request, secret, opened, wanted)
     request.state.session = opened
     where = landing(request, opened, wanted) if opened.is_open else "/login"
     return keep(request, back(request, where), secret, opened)

@@ -13,7 +13,7 @@ from huiying.domain.access import Permission
 from huiying.domain.errors import InvalidInput, NotFound
 from huiying.domain.kinds import Severity
 from huiying.domain.remaining import Urgency
-from huiying.service import acknowledging, desk, handover
+from huiying.service import acknowledging, desk, handover, oidc
 from huiying.service.desk import Filters
 from huiying.service.services import Services
 from huiying.service.sessions import Session
@@ -21,6 +21,7 @@ from huiying.web.callers import House
 from huiying.web.pages.navigation import home
 from huiying.web.pages.shell import Guarded, allow, back, page_headers, render, words_of
 from huiying.web.pages.shown_times import epoch
+from huiying.web.pages.sign_in import elsewhere, local_path
 
 router = APIRouter(include_in_schema=False)
 
@@ -95,17 +96,65 @@ def show(
     q: Annotated[str, Query(max_length=200)] = "",
     page: Annotated[int, Query(ge=1, le=10_000)] = 1,
     incident: Annotated[str, Query(max_length=20)] = "",
+    wanted: Annotated[str, Query(alias="next", max_length=2000)] = "/",
 ) -> Response:
-    """The whole screen; somebody who may not read incidents is led to what they may open."""
+    """The whole screen; somebody who may not read incidents is led to what they may open.
+
+    ``next`` is where a desk goes on once it is unlocked.
+    """
+    if session.is_open and local_path(wanted) != "/":
+        return elsewhere(session, wanted)
     if _P.READ.value not in session.actor.permissions:
+        if not session.is_open:
+            return elsewhere(session, wanted)
         return RedirectResponse(home(request, session), 303, page_headers())
     filters = _filters_for(session, _filters(who, severity, rule, state, q, page))
+    return _page(request, services, session, filters, incident=incident, wanted=wanted)
+
+
+def alarm_view(
+    request: Request,
+    services: Services,
+    session: Session,
+    status: int = 200,
+    *,
+    wanted: str = "/",
+    fault: str = "",
+    kept: str = "",
+) -> Response:
+    """What a locked desk shows: clocks that go on ticking, no titles, and the field that unlocks it.
+
+    Who may look at no clocks gets the field alone. ``kept`` is a form that waits for the unlocking, sealed.
+    """
+    if _P.READ.value in session.actor.permissions:
+        return _page(request, services, session, Filters(), status, wanted=wanted, fault=fault, kept=kept)
+    return render(request, "account/locked.html", status, **_lock(services, wanted, fault, kept))
+
+
+def _lock(services: Services, wanted: str, fault: str, kept: str) -> dict[str, Any]:
+    return {"wanted": local_path(wanted), "fault": fault, "kept": kept, "oidc": oidc.is_on(services)}
+
+
+def _page(
+    request: Request,
+    services: Services,
+    session: Session,
+    filters: Filters,
+    status: int = 200,
+    *,
+    incident: str = "",
+    wanted: str = "/",
+    fault: str = "",
+    kept: str = "",
+) -> Response:
     found = desk.queue(services, session.actor, session.unit_id, filters, words_of(request))
     return render(
         request,
         "duty/page.html",
+        status,
         now=found.now,
         **_board(session, found, filters),
+        **_lock(services, wanted, fault, kept),
         panel=_panel_or_none(request, services, session, incident or (found.lines[0].no if found.lines else "")),
         chosen=incident,
         handovers=handover.pending(services, session.actor) if session.stage == "open" else [],

@@ -17,13 +17,15 @@ from starlette.exceptions import HTTPException
 from starlette.types import Scope
 
 from huiying.domain.errors import HuiyingError, InvalidInput, NotAuthenticated
-from huiying.web.pages import shell
+from huiying.web.pages import kept, shell, sign_in
 from huiying.web.pages.policy import Locked, SignInNeeded
 from huiying.web.pages.words import words_of
 from huiying.web.problems import problem, sentences_of
 
 _PAGES = "huiying.web.pages"
 _MACHINES = ("/api/", "/a/", "/livez", "/readyz", "/metrics", "/openapi.json", "/docs", "/static/")
+#: Addresses of parts of a page: nobody wants to be led back to one.
+_PARTS = ("/desk/", "/live/")
 
 
 def _(text: str) -> str:
@@ -69,7 +71,6 @@ LABELS = {
 }
 _NOT_DONE = _("请求未被接受,未作任何改动。")
 _REFUSED = _("请求未被接受")
-_LOCKED = _("本席位已锁定,操作未执行。请先解锁。")
 
 
 def install(app: FastAPI) -> None:
@@ -78,6 +79,7 @@ def install(app: FastAPI) -> None:
         app.add_exception_handler(kind, _page_or(app.exception_handlers[kind]))
     app.add_exception_handler(SignInNeeded, _to_sign_in)
     app.add_exception_handler(Locked, _to_alarm_view)
+    app.add_exception_handler(shell.StaleForm, _stale)
 
 
 def wants_page(scope: Scope) -> bool:
@@ -176,6 +178,29 @@ def _to_sign_in(request: Request, _error: Exception) -> Response:
 
 
 def _to_alarm_view(request: Request, _error: Exception) -> Response:
-    if request.method in {"GET", "HEAD"} or request.headers.get("hx-request"):
-        return shell.back(request, "/")
-    return _page(request, 403, _LOCKED)
+    """A locked desk shows its alarm view; what asked for a part of a page is told, and the page goes there by itself."""
+    session: shell.Session = request.state.session
+    if request.headers.get("hx-request"):
+        # Not a redirect: the page may hold a form that somebody was writing, and knows how to keep it.
+        return Response(status_code=204, headers={"HX-Trigger": "huiying:locked", **shell.page_headers()})
+    if request.method in {"GET", "HEAD"}:
+        here = request.url.path + (f"?{request.url.query}" if request.url.query else "")
+        part = request.url.path.startswith(_PARTS)
+        return RedirectResponse(sign_in.place_of(session, "/" if part else here), 303, shell.page_headers())
+    return kept.locked_page(request, request.app.state.services, session, kept.of_request(request))
+
+
+def _stale(request: Request, error: Exception) -> Response:
+    """A form from before an unlocking, perhaps in another tab: its person sends it again by one press of a button."""
+    assert isinstance(error, shell.StaleForm)
+    session: shell.Session | None = request.state.session
+    if not error.was_ours or session is None or session.read_only or request.headers.get("hx-request"):
+        return _spoken(request, error)
+    services = request.app.state.services
+    carried = next((value for name, value in request.state.sent if name == "kept"), "")
+    form = kept.unseal(services, session, carried) if carried else kept.of_request(request)
+    if session.stage == "locked":
+        return kept.locked_page(request, services, session, form)
+    if form is None and request.url.path == sign_in.UNLOCK:
+        return sign_in.elsewhere(session)  # it has been unlocked already
+    return _spoken(request, error) if form is None else kept.review_page(request, form, 409)

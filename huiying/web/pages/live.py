@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Annotated
 
 from fastapi import APIRouter, Request, Response
+from fastapi.responses import JSONResponse
 from fastapi.sse import EventSourceResponse, ServerSentEvent
 from loguru import logger
 from starlette.concurrency import run_in_threadpool
@@ -28,6 +29,7 @@ from huiying.service.services import Services
 from huiying.service.sessions import Session
 from huiying.web.callers import House
 from huiying.web.pages.policy import COOKIE, allow
+from huiying.web.pages.shell import Guarded
 from huiying.web.pages.shown_times import epoch
 
 router = APIRouter(include_in_schema=False)
@@ -183,7 +185,8 @@ async def _ending(watcher: Watcher, services: Services, secret: str, session: Se
         return ""  # the store cannot say; the stream tells no content by itself
     if now is None or now.stage not in {Stage.OPEN, Stage.LOCKED}:
         return "ended"
-    newly = now.stage != session.stage and now.stage == Stage.LOCKED
+    # A locked page must learn, too, that it now has to ask for everything.
+    newly = now.stage == Stage.LOCKED and (session.stage, session.spent) != (now.stage, now.spent)
     return "locked" if newly else ""
 
 
@@ -197,6 +200,21 @@ async def _message(services: Services, name: str, retry: int | None = None) -> S
 
 
 @router.get("/live/state")
-def state(_session: Annotated[Session, allow(Permission.READ, locked_too=True)]) -> Response:
-    """Whether a page that lost the channel may still listen; a browser is led to the sign-in where it may not."""
-    return Response(status_code=204)
+def state(session: Annotated[Session, allow(locked_too=True)]) -> Response:
+    """How it stands with the session behind a page; a browser is led to the sign-in where there is none.
+
+    A page that asks with ``?auto=1`` keeps nobody awake.
+    """
+    return _state(session)
+
+
+@router.post("/live/awake", dependencies=[Guarded])
+def awake(session: Annotated[Session, allow(locked_too=True)]) -> Response:
+    """Somebody is typing or pressing at a page: a sign of life like a request of theirs, and no more than that."""
+    return _state(session)
+
+
+def _state(session: Session) -> Response:
+    """With the token for forms: it has changed when the desk was locked and unlocked in another tab."""
+    told = {"stage": session.stage.value, "person": session.person_id, "csrf": session.csrf}
+    return JSONResponse(told, headers={"Cache-Control": "no-store"})

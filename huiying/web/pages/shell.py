@@ -26,9 +26,10 @@ from huiying.domain.errors import Forbidden
 from huiying.domain.remaining import human_left
 from huiying.domain.sentences import Sentence, value_told
 from huiying.service import desk as desk_views
+from huiying.service.session_rows import is_form_token_of
 from huiying.service.sessions import Session
 from huiying.web.callers import House
-from huiying.web.pages import marked, shown_times
+from huiying.web.pages import kept_words, marked, shown_times
 from huiying.web.pages.assets import static
 from huiying.web.pages.navigation import entries_for
 from huiying.web.pages.policy import COOKIE, PUBLIC, Locked, SignInNeeded, Viewer, allow, find_session, policies_of
@@ -41,12 +42,14 @@ __all__ = [
     "Locked",
     "Session",
     "SignInNeeded",
+    "StaleForm",
     "Viewer",
     "allow",
     "back",
     "find_session",
     "flash",
     "form_guard",
+    "may_be_shown",
     "page_headers",
     "policies_of",
     "render",
@@ -75,7 +78,7 @@ def _(text: str) -> str:
 _FOREIGN = _("这次提交不是从本系统的页面发出的,操作未执行。请回到值班台,从页面上重新操作。")
 _STALE = _("页面已过期(可能重新登录过),操作未执行,填写的内容列在下面。请回到原页面刷新后重新提交。")
 #: Never written back into a page, whatever goes wrong.
-_SECRET_NAMES = ("password", "code", "csrf", "secret", "token", "recovery")
+_SECRET_NAMES = ("password", "csrf", "secret", "token", "recovery")
 
 
 # -- rendering ---------------------------------------------------------------------------------------------------------
@@ -235,33 +238,48 @@ def _flashed(request: Request) -> Mapping[str, str]:
 # -- forms -------------------------------------------------------------------------------------------------------------
 
 
+class StaleForm(Forbidden):
+    """页面已过期,操作未执行。"""
+
+    def __init__(self, message: str, *, was_ours: bool) -> None:
+        super().__init__(message)
+        #: The token was one of the person who is signed in now, from before an unlocking.
+        self.was_ours = was_ours
+
+
 async def form_guard(request: Request, services: House) -> None:
     """A POST that changes something comes from a page that we gave to this very session."""
     session = await run_in_threadpool(find_session, request, services)
     form = await request.form()
-    request.state.typed = [
-        (name, value) for name, value in form.multi_items() if isinstance(value, str) and _may_be_shown(name)
-    ]
+    sent = [(name, value) for name, value in form.multi_items() if isinstance(value, str) and may_be_shown(name)]
+    left_out = [name for name, value in form.multi_items() if _says(value) and not may_be_shown(name)]
+    files = [value for _name, value in form.multi_items() if not isinstance(value, str) and value.filename]
+    request.state.sent, request.state.sent_whole = sent, not files and set(left_out) <= {"csrf"}
     if not _from_our_site(request):
         raise Forbidden(_FOREIGN)
     if session is None:
         return  # before sign-in there is nothing to protect but the sign-in itself
     given = request.headers.get("x-csrf-token") or form.get("csrf")
     if not isinstance(given, str) or not _same(given, session.csrf):
-        raise Forbidden(_STALE)
+        raise StaleForm(_STALE, was_ours=isinstance(given, str) and is_form_token_of(given, session.person_id))
+
+
+def _says(value: object) -> bool:
+    return isinstance(value, str) and bool(value.strip())
 
 
 Guarded = Depends(form_guard)
 
 
 def typed_by(request: Request) -> list[tuple[str, str]]:
-    """What was sent with the form, without secrets; an error page gives it back to the person."""
-    typed: list[tuple[str, str]] = getattr(request.state, "typed", [])
-    return [(name, value) for name, value in typed if value.strip()]
+    """What was typed into the form, without secrets, in words; an error page gives it back to the person."""
+    sent: list[tuple[str, str]] = getattr(request.state, "sent", [])
+    return kept_words.readable(sent, words_of(request))
 
 
-def _may_be_shown(name: str) -> bool:
-    return not any(secret in name.lower() for secret in _SECRET_NAMES)
+def may_be_shown(name: str) -> bool:
+    """Whether a field of this name holds no secret."""
+    return name != "code" and not any(secret in name.lower() for secret in _SECRET_NAMES)
 
 
 def _from_our_site(request: Request) -> bool:

@@ -34,11 +34,13 @@ _MOST_TOLD = 3
 _CHECKING = 3
 _guard = threading.Lock()
 
+#: Where a locked desk is opened again by who may look at no clocks; everybody else does it in the alarm view.
+UNLOCK = "/unlock"
 PLACES = {
     Stage.SECOND_FACTOR: "/second",
     Stage.PASSWORD: "/password",
     Stage.ENROL: "/enrol",
-    Stage.LOCKED: "/unlock",
+    Stage.LOCKED: "/",
     Stage.OPEN: "/",
 }
 
@@ -72,17 +74,22 @@ def local_path(wanted: str) -> str:
     if not plain or wanted.startswith("//"):
         return "/"
     path = wanted.partition("?")[0]
-    return "/" if path in {"/login", "/logout", "/lock", *PLACES.values()} else wanted
+    return "/" if path in {"/login", "/logout", "/lock", UNLOCK, *PLACES.values()} - {"/"} else wanted
 
 
 def elsewhere(session: Session | None, wanted: str = "/") -> Response:
     """To the page where this session goes on."""
+    return RedirectResponse(place_of(session, wanted), 303, shell.page_headers())
+
+
+def place_of(session: Session | None, wanted: str) -> str:
+    """The address at which this session goes on, with where its person wanted to be."""
+    if session is not None and session.is_open:
+        return local_path(wanted)
     place = PLACES[session.stage] if session else "/login"
-    if place == "/":
-        place = local_path(wanted)
-    elif local_path(wanted) != "/":
-        place = f"{place}?next={quote(local_path(wanted), safe='')}"
-    return RedirectResponse(place, 303, shell.page_headers())
+    if session is not None and session.stage is Stage.LOCKED and Permission.READ.value not in session.actor.permissions:
+        place = UNLOCK
+    return place if local_path(wanted) == "/" else f"{place}?next={quote(local_path(wanted), safe='')}"
 
 
 def keep(request: Request, response: Response, secret: str, session: Session) -> Response:
@@ -148,10 +155,15 @@ def _resets_text(request: Request, session: Session) -> list[str]:
 
 def refused(request: Request, template: str, error: HuiyingError, **context: Any) -> Response:
     """The same page with the reason; a session that is gone leads to the sign-in page instead."""
+    status, fault = refusal(request, error)
+    return shell.render(request, template, status, fault=fault, **context)
+
+
+def refusal(request: Request, error: HuiyingError) -> tuple[int, str]:
+    """The status and the sentence of a wrong answer; raises what is none."""
     if isinstance(error, NotAuthenticated) and "locked" not in error.details:
         raise error
-    status = 429 if error.details.get("locked") else error.status
-    return shell.render(request, template, status, fault=spoken(request, error), **context)
+    return 429 if error.details.get("locked") else error.status, spoken(request, error)
 
 
 def spoken(request: Request, error: HuiyingError) -> str:

@@ -49,12 +49,199 @@
     window.setTimeout(function () { if (!lost && strip()) strip().hidden = true; }, 5000);
   }
 
-  /* A stream that the server refused: is the session over, or is it only the server? */
-  function askState() {
-    fetch("/live/state?auto=1", { credentials: "same-origin", redirect: "manual", cache: "no-store" }).then(function (answer) {
-      if (answer.type === "opaqueredirect" || answer.status === 401 || answer.status === 403) window.location.assign("/");
-    }, function () { /* The network is down: the strip says so already. */ });
+  /* -- the session behind the page ---------------------------------------------------------------------------------- */
+
+  var WATCH = 60000; // ms between two looks at the session, and at least between two signs of life
+  var touched = null, leaving = false, livedAt = 0; // what loaded the page was a sign of life
+
+  function seat() { return document.body.getAttribute("data-seat"); }
+
+  /* Is it still open, locked, over? Also after a stream that the server refused: it may be only the server. */
+  function askState() { ask("/live/state?auto=1", "GET"); }
+
+  function ask(url, method) {
+    var headers = { "X-CSRF-Token": document.body.getAttribute("data-csrf") || "" };
+    fetch(url, { method: method, headers: headers, credentials: "same-origin", redirect: "manual", cache: "no-store" })
+      .then(function (answer) {
+        if (answer.type === "opaqueredirect" || answer.status === 401) { leave("/"); return null; }
+        if (answer.status === 403 && method === "POST") { askState(); return null; } // a token of before an unlocking
+        return answer.ok ? answer.json() : null;
+      })
+      .then(function (said) { if (said) settle(said); })
+      .catch(function () { /* The network is down: the strip says so already. */ });
   }
+
+  function settle(said) {
+    if (!seat()) return;
+    if (said.person !== seat()) leave("/"); // somebody else has taken over in another tab
+    else if (said.stage !== "open") lockPage();
+    else renew(said.csrf);
+  }
+
+  /* The token changes with every unlocking, perhaps in another tab: forms that are open here go on being ours. */
+  function renew(token) {
+    if (token === document.body.getAttribute("data-csrf")) return;
+    document.body.setAttribute("data-csrf", token);
+    document.querySelectorAll("input[name=csrf]").forEach(function (field) { field.value = token; });
+  }
+
+  function leave(place) {
+    if (leaving || byId("kept")) return; // what a locked page holds for its person does not go by itself
+    leaving = true;
+    window.location.assign(place);
+  }
+
+  /* Nothing of a page stays readable on a locked desk; what somebody was writing there is kept by the server's answer. */
+  function lockPage() {
+    var here = window.location.pathname + window.location.search;
+    if (leaving || handOver(here)) return;
+    if (window.location.pathname === "/") leave("/");
+    else leave(here.length > 900 ? "/" : "/?next=" + encodeURIComponent(here));
+  }
+
+  /* Reading and writing send nothing by themselves. What a person really does at the page counts, once a minute. */
+  function stir(event) {
+    if (!event.isTrusted || performance.now() - livedAt < WATCH) return;
+    livedAt = performance.now();
+    ask("/live/awake", "POST");
+  }
+
+  /* -- what somebody was writing ------------------------------------------------------------------------------------ */
+
+  var KEPT = "huiying-kept", MOST = 240000; // bytes that a request may carry, with room for the rest
+
+  function isOurs(field) {
+    return field.form && field.form.method === "post" && field.type !== "password" && !field.closest("header.top, #board");
+  }
+
+  function noteWriting(event) { if (event.isTrusted && isOurs(event.target)) touched = event.target.form; }
+
+  /* A form that is on its way must not be overtaken; where nothing came of it, the page is watched again. */
+  function noteSending(event) {
+    window.setTimeout(function () {
+      if (event.defaultPrevented) return;
+      leaving = true;
+      window.setTimeout(function () { leaving = false; }, 20000);
+    }, 0);
+  }
+
+  function pairsOf(form) {
+    var found = [];
+    new FormData(form).forEach(function (value, name) {
+      var field = form.elements.namedItem(name);
+      if (typeof value === "string" && name !== "csrf" && !(field && field.type === "password")) found.push([name, value]);
+    });
+    return found;
+  }
+
+  function localOf(form) {
+    var url = new URL(form.getAttribute("action") || "", window.location.href);
+    return url.pathname + url.search;
+  }
+
+  function addField(form, name, value) {
+    var field = document.createElement("input");
+    field.type = "hidden";
+    field.name = name;
+    field.value = value;
+    form.appendChild(field);
+  }
+
+  /* Give an unsent form to the server, which seals it into the alarm view. Tells whether there was one. */
+  function handOver(here) {
+    if (!touched || !document.contains(touched)) return false;
+    var fields = JSON.stringify(pairsOf(touched)), form = document.createElement("form");
+    if (encodeURIComponent(fields).length > MOST) return false;
+    form.method = "post";
+    form.action = "/kept";
+    form.hidden = true;
+    addField(form, "csrf", document.body.getAttribute("data-csrf"));
+    addField(form, "to", localOf(touched));
+    addField(form, "page", here);
+    addField(form, "fields", fields);
+    document.body.appendChild(form);
+    leaving = true;
+    form.submit();
+    return true;
+  }
+
+  /* After unlocking, on the page that shows what was kept: take it along to the page where its form stands. */
+  function offerRefill() {
+    var form = byId("kept-form"), button = document.querySelector("[data-refill]");
+    if (!form || !button) return;
+    function go() {
+      var kept = { to: localOf(form), pairs: pairsOf(form), back: form.getAttribute("data-back"), missing: form.getAttribute("data-missing") };
+      try { window.sessionStorage.setItem(KEPT, JSON.stringify(kept)); } catch (error) { return; }
+      window.location.replace(form.getAttribute("data-page"));
+    }
+    button.hidden = false;
+    button.addEventListener("click", go);
+    if (form.hasAttribute("data-draft")) go();
+  }
+
+  function refill() {
+    var text = null, kept = null;
+    if (byId("kept-form")) return;
+    try {
+      text = window.sessionStorage.getItem(KEPT);
+      window.sessionStorage.removeItem(KEPT); // for this one step only
+    } catch (error) { return; }
+    if (!text || !seat()) return;
+    kept = JSON.parse(text);
+    var forms = document.querySelectorAll("main form[method=post]"), form = null;
+    for (var i = 0; i < forms.length && !form; i++) if (localOf(forms[i]) === kept.to) form = forms[i];
+    if (form) fill(form, kept.pairs);
+    tell(form ? kept.back : kept.missing, form ? [] : kept.pairs);
+  }
+
+  function fill(form, pairs) {
+    var values = {};
+    pairs.forEach(function (pair) { (values[pair[0]] = values[pair[0]] || []).push(pair[1]); });
+    for (var i = 0; i < form.elements.length; i++) fillOne(form.elements[i], values[form.elements[i].name] || []);
+    for (var node = form; node; node = node.parentElement) if (node.tagName === "DETAILS") node.open = true;
+    touched = form;
+    form.scrollIntoView({ block: "center" });
+    // What is shown beside the form follows, once htmx listens.
+    window.setTimeout(function () { form.dispatchEvent(new Event("change", { bubbles: true })); }, 500);
+  }
+
+  function fillOne(field, values) {
+    if (!field.name || /^(hidden|password|file|submit|button)$/.test(field.type)) return;
+    if (field.type === "checkbox" || field.type === "radio") field.checked = values.indexOf(field.value) >= 0;
+    else if (field.type === "select-multiple") {
+      for (var i = 0; i < field.options.length; i++) field.options[i].selected = values.indexOf(field.options[i].value) >= 0;
+    } else if (values.length) field.value = values[0];
+    for (var node = field; values.length && node; node = node.parentElement) if (node.tagName === "DETAILS") node.open = true;
+  }
+
+  function tell(sentence, pairs) {
+    var place = byId("notices"), box = document.createElement("div");
+    if (!place) return;
+    box.className = "notice warn";
+    box.setAttribute("role", "status");
+    box.appendChild(document.createElement("p")).textContent = sentence;
+    pairs.forEach(function (pair) {
+      if (pair[1].trim()) box.appendChild(document.createElement("p")).textContent = pair[1];
+    });
+    place.appendChild(box);
+  }
+
+  function watchSession() {
+    if (!seat()) return;
+    offerRefill();
+    refill();
+    document.addEventListener("input", noteWriting, true);
+    document.addEventListener("submit", noteSending);
+    window.setInterval(function () { if (!document.hidden) askState(); }, WATCH);
+    document.addEventListener("visibilitychange", function () { if (!document.hidden) askState(); });
+    window.addEventListener("pageshow", function (event) { if (event.persisted) askState(); });
+    document.body.addEventListener("huiying:locked", lockPage);
+    ["keydown", "input", "pointerdown", "wheel"].forEach(function (name) {
+      document.addEventListener(name, stir, { passive: true, capture: true });
+    });
+  }
+
+  /* -- the stream --------------------------------------------------------------------------------------------------- */
 
   /* What htmx takes for an EventSource. A browser gives a server six connections at HTTP/1.1 and a stream keeps one, so
      only a page that is looked at holds a stream; one that is hidden lets it go and catches up when it is shown. */
@@ -90,7 +277,7 @@
       source = new EventSource(url);
       ["beat", "queue", "feed"].forEach(function (name) { source.addEventListener(name, pass); });
       ["locked", "ended"].forEach(function (name) {
-        source.addEventListener(name, function () { end(); window.location.assign("/"); });
+        source.addEventListener(name, function () { end(); leave("/"); });
       });
       source.addEventListener("closing", lose);
       source.addEventListener("full", function () { end(); say("full"); });
@@ -231,6 +418,7 @@
 
   function start() {
     watchChannel();
+    watchSession();
     enhance();
     count();
     mark();
