@@ -36,7 +36,7 @@ CALENDARS_DIRECTORY = Path(__file__).parent / "calendars"
 SCHEMA = 1
 VERSION = r"[0-9]{4}\.[0-9A-Za-z.-]{1,40}"
 VERSION_HINT = "写成 2026.1 的样子"
-UNNAMED_SOURCE = "导入文件(未注明来源通知)"
+UNNAMED_SOURCE = "导入文件（未注明来源通知）"
 
 #: A year has at least seven days off by law; more than sixty is a file of something else.
 FEWEST_HOLIDAYS = 7
@@ -102,7 +102,7 @@ def _read_all(files: Iterable[Path]) -> LoadedCalendars:
         if years[0].year in taken:
             findings.append(
                 Finding(
-                    str(path), 1, "year", said("%(year)s 年的日历已在另一个文件中,本文件不采用。", year=years[0].year)
+                    str(path), 1, "year", said("%(year)s 年的日历已在另一个文件中，本文件不采用。", year=years[0].year)
                 )
             )
             continue
@@ -137,7 +137,7 @@ def _version(section: Section, number: int) -> YearCalendar:
     year = YearCalendar(
         year=number,
         version=version,
-        source_notice=f"{title}({doc_no})" if doc_no else title,
+        source_notice=f"{title}（{doc_no}）" if doc_no else title,
         holidays=_holidays(section),
         makeup_workdays=frozenset(section.days("makeup_workdays", required=False)),
         published=notice.day("published", required=False),
@@ -169,13 +169,13 @@ def _faults(year: YearCalendar) -> list[tuple[str, str]]:
         for day in sorted(year.holidays & year.makeup_workdays)
     ]
     weekdays = sorted(day for day in year.makeup_workdays if day.weekday() < 5)
-    faults += [("makeup_workdays", said("%(day)s 不是周末,不需要写成调休上班。", day=day)) for day in weekdays]
+    faults += [("makeup_workdays", said("%(day)s 不是周末，不需要写成调休上班。", day=day)) for day in weekdays]
     if not FEWEST_HOLIDAYS <= len(year.holidays) <= MOST_HOLIDAYS:
         faults.append(
             (
                 "holidays",
                 said(
-                    "放假日共 %(count)s 天,应在 %(fewest)s 到 %(most)s 天之间。",
+                    "放假日共 %(count)s 天，应在 %(fewest)s 到 %(most)s 天之间。",
                     count=len(year.holidays),
                     fewest=FEWEST_HOLIDAYS,
                     most=MOST_HOLIDAYS,
@@ -232,14 +232,14 @@ def _csv_rows(form: Form, text: str) -> list[list[str]]:
         form.fail(1, "", "不是合法的 CSV 文件。")
         return []
     if len(rows) > MOST_CSV_LINES:
-        form.fail(MOST_CSV_LINES, "", said("超过 %(most)s 行,不予读取。", most=MOST_CSV_LINES))
+        form.fail(MOST_CSV_LINES, "", said("超过 %(most)s 行，不予读取。", most=MOST_CSV_LINES))
         return []
     return rows
 
 
 def _csv_day(form: Form, line: int, row: list[str]) -> date | None:
     if len(row) != 2 or row[1].strip().lower() not in _CSV_KINDS:
-        form.fail(line, "kind", "每行写“日期,类型”;类型为 holiday(放假)或 makeup(上班)。")
+        form.fail(line, "kind", "每行写“日期，类型”；类型为 holiday(放假)或 makeup(上班)。")
         return None
     cell = Section(form, "", Node(line, {}), {"date": Node(line, row[0].strip(), line)})
     return cell.day("date")

@@ -55,7 +55,7 @@ class Finding:
     @property
     def sentence(self) -> Sentence:
         """``file:line: key: sentence``, which editors understand."""
-        key = self.key or said("(全文)")
+        key = self.key or said("（全文）")
         return said(
             "%(file)s:%(line)s: %(key)s: %(message)s",
             file=self.file,
@@ -114,7 +114,7 @@ def refusal(what: str, findings: Sequence[Finding]) -> BadRulePack:
     first = findings[0]
     return BadRulePack(
         said(
-            "%(what)s未被采用:%(file)s 第%(line)s行 %(message)s(共%(count)s处问题)。",
+            "%(what)s未被采用：%(file)s 第%(line)s行 %(message)s（共%(count)s处问题）。",
             what=term(what),
             file=first.file,
             line=first.line,
@@ -135,7 +135,7 @@ def read_bytes(path: Path) -> bytes:
             return file.read(MAX_BYTES + 1)
     except (OSError, ValueError) as error:
         raise Unreadable(
-            1, said("文件无法读取(%(error)s)。", error=getattr(error, "strerror", None) or type(error).__name__)
+            1, said("文件无法读取（%(error)s）。", error=getattr(error, "strerror", None) or type(error).__name__)
         ) from error
 
 
@@ -156,12 +156,12 @@ def parse_yaml(data: bytes) -> Node:
 def decode(data: bytes) -> str:
     """UTF-8 (a byte order mark is tolerated) within the allowed size, or ``Unreadable``."""
     if len(data) > MAX_BYTES:
-        raise Unreadable(1, said("文件超过 %(size)s KB,不予读取。", size=MAX_BYTES // 1024))
+        raise Unreadable(1, said("文件超过 %(size)s KB，不予读取。", size=MAX_BYTES // 1024))
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
-        raise Unreadable(line, "文件不是 UTF-8 编码,请另存为 UTF-8 后重试。") from error
+        raise Unreadable(line, "文件不是 UTF-8 编码，请另存为 UTF-8 后重试。") from error
 
 
 @dataclass(slots=True)
@@ -191,9 +191,9 @@ class _Builder:
     def _accept(self, event: yaml.Event) -> None:
         line = event.start_mark.line + 1 if event.start_mark else 1
         if isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None):
-            raise Unreadable(line, "不允许使用 YAML 锚点和引用(&、*),请把内容写全。")
+            raise Unreadable(line, "不允许使用 YAML 锚点和引用（&、*），请把内容写全。")
         if isinstance(event, yaml.DocumentStartEvent) and self._root is not None:
-            raise Unreadable(line, "一个文件只能有一份内容,不能用 --- 分成几份。")
+            raise Unreadable(line, "一个文件只能有一份内容，不能用 --- 分成几份。")
         if isinstance(event, (yaml.ScalarEvent, yaml.CollectionStartEvent)):
             self._start(event, line)
         elif isinstance(event, yaml.CollectionEndEvent):
@@ -201,16 +201,16 @@ class _Builder:
 
     def _start(self, event: yaml.ScalarEvent | yaml.CollectionStartEvent, line: int) -> None:
         if event.tag is not None:
-            raise Unreadable(line, "不允许使用 YAML 标签(!)。")
+            raise Unreadable(line, "不允许使用 YAML 标签（!）。")
         self._values += 1
         if self._values > MAX_VALUES:
-            raise Unreadable(line, said("文件内容超过 %(most)s 项,不予读取。", most=MAX_VALUES))
+            raise Unreadable(line, said("文件内容超过 %(most)s 项，不予读取。", most=MAX_VALUES))
         if isinstance(event, yaml.ScalarEvent):
             content: Content = event.value if event.style else _plain(event.value)
             self._place(Node(line, content), event.value)
             return
         if len(self._stack) >= MAX_DEPTH:
-            raise Unreadable(line, said("嵌套超过 %(most)s 层,不予读取。", most=MAX_DEPTH))
+            raise Unreadable(line, said("嵌套超过 %(most)s 层，不予读取。", most=MAX_DEPTH))
         node = Node(line, {} if isinstance(event, yaml.MappingStartEvent) else [])
         self._place(node, None)
         self._stack.append(_Frame(node))
@@ -280,7 +280,7 @@ class Form:
         """Read a node as a mapping; anything else is a finding and reads as empty."""
         if isinstance(node.content, dict):
             return Section(self, key, node, node.content)
-        self.fail(node.at, key, said("应为键值组,现为%(kind)s。", kind=term(node.kind_zh)))
+        self.fail(node.at, key, said("应为键值组，现为%(kind)s。", kind=term(node.kind_zh)))
         return Section(self, key, node, {}, broken=True)
 
 
@@ -318,7 +318,7 @@ class Section:
                 self.form.fail(
                     node.at,
                     self.key(name),
-                    said("不认识的键 %(name)s;可用的键:%(names)s。", name=printable(name), names=listed(names)),
+                    said("不认识的键 %(name)s；可用的键：%(names)s。", name=printable(name), names=listed(names)),
                 )
 
     def has(self, name: str) -> bool:
@@ -347,16 +347,18 @@ class Section:
         content = node.content
         if not isinstance(content, str):
             quote = ",请加引号" if isinstance(content, (int, float)) else ""
-            self.form.fail(node.at, key, said("应为文字,现为%(kind)s%(quote)s。", kind=term(node.kind_zh), quote=quote))
+            self.form.fail(
+                node.at, key, said("应为文字，现为%(kind)s%(quote)s。", kind=term(node.kind_zh), quote=quote)
+            )
         elif _INVISIBLE.search(content):
             self.form.fail(node.at, key, "含有换行、控制字符或不可见字符。")
         elif not content.strip() or content != content.strip():
-            self.form.fail(node.at, key, "不能为空白,首尾也不能有空格。")
+            self.form.fail(node.at, key, "不能为空白，首尾也不能有空格。")
         elif len(content) > longest:
             self.form.fail(node.at, key, said("超过 %(longest)s 字。", longest=longest))
         elif pattern and not re.fullmatch(pattern, content, re.ASCII):
             self.form.fail(
-                node.at, key, said("“%(content)s”格式不对:%(hint)s。", content=printable(content), hint=term(hint))
+                node.at, key, said("“%(content)s”格式不对：%(hint)s。", content=printable(content), hint=term(hint))
             )
         else:
             return content
@@ -373,7 +375,7 @@ class Section:
             return content
         shown = printable(content) if isinstance(content, str) else node.kind_zh
         self.form.fail(
-            node.at, key, said("“%(text)s”不在允许的取值中:%(allowed)s。", text=shown, allowed=listed(sorted(allowed)))
+            node.at, key, said("“%(text)s”不在允许的取值中：%(allowed)s。", text=shown, allowed=listed(sorted(allowed)))
         )
         return default
 
@@ -384,7 +386,7 @@ class Section:
             return default
         if isinstance(node.content, bool):
             return node.content
-        self.form.fail(node.at, self.key(name), said("应为 true 或 false,现为%(kind)s。", kind=term(node.kind_zh)))
+        self.form.fail(node.at, self.key(name), said("应为 true 或 false，现为%(kind)s。", kind=term(node.kind_zh)))
         return default
 
     def integer(self, name: str, lowest: int, highest: int, *, required: bool = True, default: int = 0) -> int:
@@ -408,7 +410,7 @@ class Section:
         content = node.content
         if isinstance(content, float) and 0 < content < 1:
             return content
-        self.form.fail(node.at, self.key(name), "应为 0 与 1 之间的小数,例如 0.5。")
+        self.form.fail(node.at, self.key(name), "应为 0 与 1 之间的小数，例如 0.5。")
         return 0.5
 
     def day(self, name: str, *, required: bool = True) -> date | None:
@@ -426,7 +428,7 @@ class Section:
             # Before 1949 there is nothing to comply with; far years are typing errors.
             if value is not None and 1949 <= value.year <= 2199:
                 return value
-        self.form.fail(node.at, key, "应为存在的日期,写成 2017-05-27。")
+        self.form.fail(node.at, key, "应为存在的日期，写成 2017-05-27。")
         return None
 
     def days(self, name: str, *, required: bool = True) -> tuple[date, ...]:
@@ -447,7 +449,7 @@ class Section:
                 pass
             else:
                 return content
-        self.form.fail(node.at, self.key(name), "应为每年都有的日期,写成 '03-31'。")
+        self.form.fail(node.at, self.key(name), "应为每年都有的日期，写成 '03-31'。")
         return ""
 
     def duration(self, name: str, *, required: bool = True) -> timedelta | None:
@@ -457,7 +459,7 @@ class Section:
             return None
         value = parse_duration(node.content) if isinstance(node.content, str) else None
         if value is None:
-            self.form.fail(node.at, self.key(name), "时长格式不对:写成 PT5H、PT30M、PT1H30M,大于零且不超过一年。")
+            self.form.fail(node.at, self.key(name), "时长格式不对：写成 PT5H、PT30M、PT1H30M，大于零且不超过一年。")
         return value
 
     def wall_times(self, name: str) -> tuple[time, ...]:
@@ -473,7 +475,7 @@ class Section:
     def _wall_time(self, node: Node, key: str) -> time | None:
         if isinstance(node.content, str) and _TIME.fullmatch(node.content):
             return time.fromisoformat(node.content)
-        self.form.fail(node.at, key, "应为时刻,写成 '09:00'(要加引号)。")
+        self.form.fail(node.at, key, "应为时刻，写成 '09:00'（要加引号）。")
         return None
 
     def texts(self, name: str, *, required: bool = True, pattern: str = "", hint: str = "") -> tuple[str, ...]:
@@ -502,7 +504,7 @@ class Section:
         if node is None:
             return []
         if not isinstance(node.content, list):
-            self.fail(name, said("应为列表,现为%(kind)s。", kind=term(node.kind_zh)))
+            self.fail(name, said("应为列表，现为%(kind)s。", kind=term(node.kind_zh)))
             return []
         if required and not node.content:
             self.fail(name, "列表不能为空。")

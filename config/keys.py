@@ -20,7 +20,7 @@ def prepare_folder(folder: Path) -> None:
     try:
         folder.mkdir(mode=FOLDER_MODE, parents=True, exist_ok=True)
     except OSError as error:
-        raise Refused(f"数据目录 {folder} 无法使用:{error.strerror}。请检查路径和权限(HUIYING_DATA_DIR)。") from None
+        raise Refused(f"数据目录 {folder} 无法使用：{error.strerror}。请检查路径和权限（HUIYING_DATA_DIR）。") from None
 
 
 def server_key(folder: Path) -> bytes:
@@ -34,13 +34,13 @@ def server_key(folder: Path) -> bytes:
 
 def _read(path: Path) -> bytes:
     if path.stat().st_mode & 0o077:
-        raise Refused(f"密钥文件 {path} 的权限过宽,应为 0600(仅属主可读写)。请执行 chmod 600 后重试。")
+        raise Refused(f"密钥文件 {path} 的权限过宽，应为 0600（仅属主可读写）。请执行 chmod 600 后重试。")
     try:
         key = bytes.fromhex(path.read_text("ascii").strip())
     except ValueError:
         key = b""
     if len(key) != _SERVER_KEY_BYTES:
-        raise Refused(f"密钥文件 {path} 的内容不正确。请从备份中恢复该文件,不要新建:已发出的签收链接依赖它。")
+        raise Refused(f"密钥文件 {path} 的内容不正确。请从备份中恢复该文件，不要新建：已发出的签收链接依赖它。")
     return key
 
 

@@ -121,7 +121,7 @@ def _read_all(files: Iterable[Path], sources: Path | None) -> LoadedPacks:
             found.append((path, pack))
     counts = Counter(pack.id for _, pack in found)
     findings += [
-        Finding(str(path), 1, "id", said("规则包编号 %(id)s 在多个文件中出现,这些文件都不采用。", id=pack.id))
+        Finding(str(path), 1, "id", said("规则包编号 %(id)s 在多个文件中出现，这些文件都不采用。", id=pack.id))
         for path, pack in found
         if counts[pack.id] > 1
     ]
@@ -187,13 +187,13 @@ def _doc_no(section: Section) -> tuple[str, str]:
     number = section.text("number", required=False, longest=80)
     basis = section.choice("basis", DOC_NO_BASES)
     if bool(number) == (basis == "unknown"):
-        section.fail("number", "有文号就要写明依据;没有文号时 basis 写 unknown。")
+        section.fail("number", "有文号就要写明依据；没有文号时 basis 写 unknown。")
     return number, basis
 
 
 def _jurisdiction(section: Section) -> tuple[str, str, str]:
     section.only("code", "name", "level")
-    code = section.text("code", pattern=r"\d{6}", hint="六位行政区划代码,全国写 '000000'")
+    code = section.text("code", pattern=r"\d{6}", hint="六位行政区划代码，全国写 '000000'")
     level = section.choice("level", LEVELS)
     if code and level and (code == "000000") != (level == "national"):
         section.fail("code", "只有 level 为 national 的规则包用 '000000'。")
@@ -205,7 +205,7 @@ def _source(section: Section) -> tuple[str, str, str]:
     file = section.text("file", required=False, pattern=r"[\w.-]{1,100}", hint="只写文件名")
     sha256 = section.text("sha256", required=False, pattern=r"[0-9a-f]{64}", hint="64 位小写十六进制")
     if bool(file) != bool(sha256):
-        section.fail("sha256" if file else "file", "来源文件名和 SHA-256 要么都写,要么都不写。")
+        section.fail("sha256" if file else "file", "来源文件名和 SHA-256 要么都写，要么都不写。")
     return file, sha256, section.text("truncated", required=False)
 
 
@@ -225,7 +225,7 @@ def _effective(section: Section) -> tuple[date | None, date | None, date | None,
     if begins and until and until < begins:
         section.fail("to", "失效日期早于生效日期。")
     if yearly and year is None:
-        section.fail("nominal_year", "年度文件(yearly: true)必须写所属年度。")
+        section.fail("nominal_year", "年度文件（yearly: true）必须写所属年度。")
     return issued, published, until, year, yearly
 
 
@@ -279,11 +279,11 @@ def _check_limit(section: Section, clock: ClockRule) -> None:
         return
     untimed = clock.status is LimitStatus.UNTIMED
     if clock.limit is not None and untimed:
-        section.fail("status", "写了时限就不能是 untimed;要么删去 limit,要么改 status。")
+        section.fail("status", "写了时限就不能是 untimed；要么删去 limit，要么改 status。")
     if clock.limit is None and not untimed:
-        section.fail("status", "没有时限的要求只能是 untimed;有时限的要写 limit。")
+        section.fail("status", "没有时限的要求只能是 untimed；有时限的要写 limit。")
     if clock.limit_from and clock.limit is not None:
-        section.fail("limit_from", "时限由通知写明时,不能再写 limit。")
+        section.fail("limit_from", "时限由通知写明时，不能再写 limit。")
     if clock.repeats and not untimed:
         section.fail("repeats", "repeats 只用于没有时限的持续性要求。")
     if clock.limit is not None or clock.limit_from:
@@ -294,11 +294,11 @@ def _check_timed(section: Section, clock: ClockRule) -> None:
     if not section.has("anchor"):
         section.fail("anchor", "有时限就要写明起算点。")
     if clock.limit_from and clock.satisfied_by:
-        section.fail("satisfied_by", "时限由通知写明的,以登记反馈为完成,不写 satisfied_by。")
+        section.fail("satisfied_by", "时限由通知写明的，以登记反馈为完成，不写 satisfied_by。")
     if clock.limit is not None and not clock.satisfied_by:
-        section.fail("satisfied_by", "有时限就要写明什么发布算完成,不能为空。")
+        section.fail("satisfied_by", "有时限就要写明什么发布算完成，不能为空。")
     if set(clock.satisfied_by) - {clock.rule_id} and not clock.satisfied_basis:
-        section.fail("satisfied_basis", "以其他发布抵作完成时,要写明依据。")
+        section.fail("satisfied_basis", "以其他发布抵作完成时，要写明依据。")
 
 
 def _applicability(section: Section) -> Applicability:
@@ -320,9 +320,9 @@ def _selector(section: Section) -> Selector:
     severity = section.choices("severity", [word.value for word in Severity], required=section.has("severity"))
     source = section.text("source", required=False, pattern=WORD, hint=WORD_HINT, longest=64)
     if not (kind or severity or source) and not section.broken:
-        section.fail("", "要写明适用于哪类事项(kind、severity 或 source)。")
+        section.fail("", "要写明适用于哪类事项（kind、severity 或 source）。")
     if severity and kind != Kind.EMERGENCY:
-        section.fail("severity", "只有突发事件(kind: emergency)才有级别。")
+        section.fail("severity", "只有突发事件（kind: emergency）才有级别。")
     return Selector(
         kind=Kind(kind) if kind else None,
         severity=frozenset(Severity(level) for level in severity),
@@ -418,7 +418,9 @@ def _quota(section: Section) -> dict[str, Any]:
     section.only("at_least", "per", "weeks_without_workdays", "note")
     per = section.choice("per", ("week", "year"))
     if section.has("weeks_without_workdays") != (per == "week") and per:
-        section.fail("weeks_without_workdays", "按周计次的要求须写明没有工作日的周是否免除(required/exempt);其余不写。")
+        section.fail(
+            "weeks_without_workdays", "按周计次的要求须写明没有工作日的周是否免除（required/exempt）；其余不写。"
+        )
     return {
         "at_least": section.integer("at_least", 1, 1000),
         "per": per,
@@ -432,7 +434,7 @@ def _workdays(section: Section) -> dict[str, Any]:
     anchor = section.choice("anchor", WORKDAY_ANCHORS)
     counts = section.flag("first_day_counts")
     if anchor and counts != (anchor == "month_start"):
-        section.fail("first_day_counts", "起算日不计入;只有“每月初”的首个工作日计入。")
+        section.fail("first_day_counts", "起算日不计入；只有“每月初”的首个工作日计入。")
     return {
         "n": section.integer("n", 1, 250),
         "anchor": anchor,
@@ -489,4 +491,4 @@ def _check_source(top: Section, pack: RulePack, sources: Path) -> None:
     ):
         for section, quote in zip(top.sections(name, required=False), quotes, strict=True):
             if quote and quote.encode() not in data:
-                section.fail("quote", "来源文件中找不到这句引文(须与原文逐字相同)。")
+                section.fail("quote", "来源文件中找不到这句引文（须与原文逐字相同）。")

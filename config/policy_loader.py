@@ -78,12 +78,12 @@ def lint_together(policies: Iterable[Policy], packs: Iterable[RulePack]) -> list
             policy = policy_for(known, clock.rule_id, clock.policy)
             where = said("规则包 %(pack)s 的 %(rule)s", pack=pack.id, rule=clock.rule_id)
             if policy is None:
-                sentences.append(said("%(where)s:没有适用的提醒升级方案。", where=where))
+                sentences.append(said("%(where)s：没有适用的提醒升级方案。", where=where))
             elif clock.limit is not None:
                 lost = [step.id for step in policy.steps if not _fits(step, clock.limit)]
                 sentences += [
                     said(
-                        "%(where)s:方案 %(policy)s 的步骤 %(step)s 落在时限之外,不会触发。",
+                        "%(where)s：方案 %(policy)s 的步骤 %(step)s 落在时限之外，不会触发。",
                         where=where,
                         policy=policy.id,
                         step=name,
@@ -105,12 +105,12 @@ def _read_all(files: Iterable[Path]) -> LoadedPolicies:
         clash = [word for word in policy.applies if word in takers]
         if policy.id in policies:
             findings.append(
-                Finding(str(path), 1, "id", said("方案编号 %(id)s 已在另一个文件中使用,本文件不采用。", id=policy.id))
+                Finding(str(path), 1, "id", said("方案编号 %(id)s 已在另一个文件中使用，本文件不采用。", id=policy.id))
             )
         elif clash:
-            words = listed(said("%(rule)s(见 %(policy)s)", rule=word, policy=takers[word]) for word in clash)
+            words = listed(said("%(rule)s（见 %(policy)s）", rule=word, policy=takers[word]) for word in clash)
             findings.append(
-                Finding(str(path), 1, "applies", said("同一规则只能有一个方案:%(rules)s;本文件不采用。", rules=words))
+                Finding(str(path), 1, "applies", said("同一规则只能有一个方案：%(rules)s；本文件不采用。", rules=words))
             )
         else:
             policies[policy.id] = policy
@@ -150,16 +150,16 @@ def _build(form: Form, top: Section) -> Policy:
 def _check_policy(top: Section, policy: Policy) -> None:
     if WORKDAYS in policy.applies:
         if policy.steps or len(policy.applies) > 1:
-            top.fail("applies", "工作日方案(workdays)单独成文,只写 workday_steps。")
+            top.fail("applies", "工作日方案（workdays）单独成文，只写 workday_steps。")
         return
     if policy.workday_steps:
         top.fail("workday_steps", "只有 applies: [workdays] 的方案才写 workday_steps。")
     if not policy.after_breach_daily_at and not top.broken:
-        top.fail("after_breach", "超时后每日至少提醒一次,请写 daily_at。")
+        top.fail("after_breach", "超时后每日至少提醒一次，请写 daily_at。")
     if policy.steps and sum(1 for step in policy.steps if _is_breach(step)) != 1:
-        top.fail("steps", "必须有且只有一个超时当刻的步骤(trigger: breach,不写 value)。")
+        top.fail("steps", "必须有且只有一个超时当刻的步骤（trigger: breach，不写 value）。")
     if sum(1 for step in policy.steps if step.trigger == "start") > 1:
-        top.fail("steps", "起算通知(trigger: start)只能有一个:每个事项只发一条。")
+        top.fail("steps", "起算通知（trigger: start）只能有一个：每个事项只发一条。")
 
 
 def _check_steps(sections: list[Section], policy: Policy) -> None:
@@ -207,7 +207,7 @@ def _step(section: Section, designed_for: timedelta | None) -> Step:
     _check_reach(section, step.to, step.audience)
     _check_band(section, step)
     if designed_for is not None and not _fits(step, designed_for):
-        section.fail("value", "这一步(连同重复)落在时限之外。")
+        section.fail("value", "这一步（连同重复）落在时限之外。")
     return step
 
 
@@ -226,12 +226,12 @@ def _value(section: Section, trigger: Trigger) -> float | timedelta | None:
 def _check_reach(section: Section, to: tuple[Role, ...], audience: tuple[Audience, ...]) -> None:
     leaders = [role for role in to if role.is_leader]
     if leaders and Audience.GROUP in audience:
-        section.fail("audience", said("不得在工作群里点名%(roles)s,请另写一步并用个人渠道。", roles=listed(leaders)))
+        section.fail("audience", said("不得在工作群里点名%(roles)s，请另写一步并用个人渠道。", roles=listed(leaders)))
 
 
 def _check_band(section: Section, step: Step) -> None:
     if (step.trigger == "breach") != (step.band is Band.OVERDUE):
-        section.fail("band", "超时后的步骤用 overdue,超时前的步骤不用。")
+        section.fail("band", "超时后的步骤用 overdue，超时前的步骤不用。")
 
 
 def _fits(step: Step, limit: timedelta) -> bool:

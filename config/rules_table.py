@@ -124,12 +124,12 @@ def _consequences(clocks: Iterable[ClockRule]) -> list[str]:
     """Quotes, content rules and consequences, which would make the table too wide."""
     lines = []
     for clock in clocks:
-        words = [f"“{clock.quote}”", f"责任:{clock.responsible}{'' if clock.responsible_stated else '(推断)'}"]
+        words = [f"“{clock.quote}”", f"责任：{clock.responsible}{'' if clock.responsible_stated else '(推断)'}"]
         words += (
-            ["内容:" + ";".join(CONTENT_RULES[rule] for rule in clock.content_rules)] if clock.content_rules else []
+            ["内容：" + ";".join(CONTENT_RULES[rule] for rule in clock.content_rules)] if clock.content_rules else []
         )
         measures = "、".join(MEASURES[name] for name in clock.on_breach.measures)
-        words += [f"后果:{measures}"] if measures else []
+        words += [f"后果：{measures}"] if measures else []
         words += [clock.note] if clock.note else []
         lines.append(f"- `{clock.rule_id}` " + " · ".join(words))
     return lines

@@ -51,40 +51,40 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix=PREFIX, extra="forbid", frozen=True, validate_default=True)
 
     data_dir: Path = Field(default_factory=default_data_dir)
-    database_url: str = Field(default="", repr=False, description="SQLAlchemy 地址;留空为数据目录中的 SQLite 文件")
+    database_url: str = Field(default="", repr=False, description="SQLAlchemy 地址；留空为数据目录中的 SQLite 文件")
     host: str = "127.0.0.1"
     port: _Port = 8765
     public_url: str = Field(
-        default="", description="手机和外部系统访问本系统的地址,签收链接以此开头;留空则消息不带链接"
+        default="", description="手机和外部系统访问本系统的地址，签收链接以此开头；留空则消息不带链接"
     )
     trusted_proxies: str = Field(
-        default="127.0.0.1", description="在本系统前面的代理的地址,逗号分隔;其转述的来访地址可信"
+        default="127.0.0.1", description="在本系统前面的代理的地址，逗号分隔；其转述的来访地址可信"
     )
     prefect_enabled: bool = True
     prefect_port: _Port = 4210
     prefect_database_url: str = Field(default="", repr=False)
     prefect_history_days: Annotated[int, Field(ge=0, le=3650)] = Field(
-        default=180, description="Prefect 保留运行历史的天数,到期分批删除;0 为不删。本系统的库表始终全部保留"
+        default=180, description="Prefect 保留运行历史的天数，到期分批删除；0 为不删。本系统的库表始终全部保留"
     )
     node: str = Field(default_factory=_default_node, pattern=r"^[A-Za-z0-9.-]{1,40}$")
-    allow_loopback_channels: bool = Field(default=False, description="允许渠道指向本机地址,仅供试验")
+    allow_loopback_channels: bool = Field(default=False, description="允许渠道指向本机地址，仅供试验")
     digest_after_minutes: Annotated[int, Field(ge=1, le=1440)] = 10
     lease_seconds: Annotated[int, Field(ge=5, le=600)] = 30
     sender_threads: Annotated[int, Field(ge=1, le=64)] = 16
-    desk_phone: str = Field(default="", max_length=40, description="值班室电话,显示在签收页上")
+    desk_phone: str = Field(default="", max_length=40, description="值班室电话，显示在签收页上")
     password_max_days: Annotated[int, Field(ge=0, le=3650)] = Field(
-        default=0, description="登录密码最长使用天数,到期须更换;0 为不限"
+        default=0, description="登录密码最长使用天数，到期须更换；0 为不限"
     )
-    second_factor_for_all: bool = Field(default=False, description="所有人登录都须动态口令,不限于审批、审计、管理员")
+    second_factor_for_all: bool = Field(default=False, description="所有人登录都须动态口令，不限于审批、审计、管理员")
     demo: bool = Field(
-        default=False, description="演示:数据均为虚构,每页标明,免动态口令,消息只进站内收件箱;不得用于正式工作"
+        default=False, description="演示：数据均为虚构，每页标明，免动态口令，消息只进站内收件箱；不得用于正式工作"
     )
-    oidc_issuer: str = Field(default="", description="统一身份平台(OpenID Connect)的 issuer 地址;留空为不启用")
+    oidc_issuer: str = Field(default="", description="统一身份平台（OpenID Connect）的 issuer 地址；留空为不启用")
     oidc_client_id: str = Field(default="", max_length=200)
-    oidc_client_secret: str = Field(default="", repr=False, description="客户端密钥的引用:env:变量名 或 file:文件路径")
+    oidc_client_secret: str = Field(default="", repr=False, description="客户端密钥的引用：env:变量名 或 file:文件路径")
     oidc_claim: str = Field(default="sub", pattern=r"^[A-Za-z0-9_.:/-]{1,80}$", description="标识人员的声明名")
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
-    rules_dir: Path | None = Field(default=None, description="本单位自备规则包、督办方案的目录,随系统自带的一并读取")
+    rules_dir: Path | None = Field(default=None, description="本单位自备规则包、督办方案的目录，随系统自带的一并读取")
 
     @field_validator("data_dir", "rules_dir")
     @classmethod
@@ -96,14 +96,14 @@ class Settings(BaseSettings):
     def _plain_address(cls, value: str) -> str:
         parts = urlsplit(value)
         if value and (parts.scheme not in {"http", "https"} or not parts.hostname or parts.query or parts.fragment):
-            raise ValueError("应为 http:// 或 https:// 开头的地址,不带参数")
+            raise ValueError("应为 http:// 或 https:// 开头的地址，不带参数")
         return value.rstrip("/")
 
     @field_validator("oidc_issuer")
     @classmethod
     def _secure_issuer(cls, value: str) -> str:
         if value and not secure_address(value):
-            raise ValueError("应为 https:// 开头的地址(仅本机试验可用 http)")
+            raise ValueError("应为 https:// 开头的地址（仅本机试验可用 http）")
         return value
 
     @classmethod
@@ -140,9 +140,9 @@ def load_settings(**overrides: Any) -> Settings:
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         name = ".".join(map(str, first["loc"])) or "settings"
-        raise InvalidInput(name, f"设置项 {PREFIX}{name.upper()} 不正确:{_reason(first)}。") from None
+        raise InvalidInput(name, f"设置项 {PREFIX}{name.upper()} 不正确：{_reason(first)}。") from None
     except ValueError as error:  # a TOML file that is none
-        raise InvalidInput(FILE_NAME, f"数据目录中的 {FILE_NAME} 无法读取:{error}") from None
+        raise InvalidInput(FILE_NAME, f"数据目录中的 {FILE_NAME} 无法读取：{error}") from None
 
 
 def _reason(error: Any) -> str:

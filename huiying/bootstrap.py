@@ -109,7 +109,7 @@ def _keep_former(services: Services, version: int) -> None:
     try:
         made = backup(services.store, target, actor="system:upgrade")
     except HuiyingError as error:
-        raise Refused(f"升级前的备份未能完成,数据库结构未升级,数据未作任何改动。{error.message}") from error
+        raise Refused(f"升级前的备份未能完成，数据库结构未升级，数据未作任何改动。{error.message}") from error
     logger.warning("the database is brought up to date; the former one lies in {}", made.path.name)
 
 
@@ -344,7 +344,7 @@ def _only_server(settings: Settings) -> Iterator[None]:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise Refused(f"数据目录 {settings.data_dir} 已有一个回应系统在运行,未再启动。") from None
+            raise Refused(f"数据目录 {settings.data_dir} 已有一个回应系统在运行，未再启动。") from None
         yield
 
 
@@ -360,7 +360,7 @@ def _refuse_taken_ports(settings: Settings) -> None:
                 probe.bind((host, port))
             except OSError as error:
                 raise Refused(
-                    f"端口 {host}:{port} 无法使用({error.strerror})。请停止占用它的程序,或改用别的端口:"
+                    f"端口 {host}:{port} 无法使用（{error.strerror}）。请停止占用它的程序，或改用别的端口："
                     f"HUIYING_{name.upper()}=端口号。"
                 ) from None
 
@@ -440,7 +440,7 @@ def _relay(settings: Settings, say: Callable[[str], None]) -> Callable[[str, str
 def _say_findings(services: Services, say: Callable[[str], None]) -> None:
     findings = sync_rules(services)
     if findings:
-        say(f"注意:规则、日历或方案文件有 {len(findings)} 处问题,有问题的文件未被采用(运行 huiying doctor 查看)。")
+        say(f"注意：规则、日历或方案文件有 {len(findings)} 处问题，有问题的文件未被采用（运行 huiying doctor 查看）。")
 
 
 def _say_ready(settings: Settings, seconds: float, say: Callable[[str], None]) -> None:
@@ -448,19 +448,19 @@ def _say_ready(settings: Settings, seconds: float, say: Callable[[str], None]) -
     from huiying.service.first_run import ADMINISTRATOR_ID, PASSWORD_FILE, UNIT_ID
 
     say("")
-    say(f"回应系统已就绪(用时 {seconds:.1f} 秒):{settings.public_url or settings.local_url}")
+    say(f"回应系统已就绪（用时 {seconds:.1f} 秒）：{settings.public_url or settings.local_url}")
     path, command = settings.data_dir / PASSWORD_FILE, _own_name()
     if settings.demo:
         say(f"{MARK}登录账号在 {settings.data_dir / ACCOUNTS_FILE}")
     elif path.exists():
-        say(f"首次使用:在浏览器打开上面的地址,用户编号 {ADMINISTRATOR_ID},一次性密码在 {path}")
-        say("  登录后须立即设置自己的密码并启用动态口令。以后命令行用本人密码换取令牌:")
+        say(f"首次使用：在浏览器打开上面的地址，用户编号 {ADMINISTRATOR_ID}，一次性密码在 {path}")
+        say("  登录后须立即设置自己的密码并启用动态口令。以后命令行用本人密码换取令牌：")
         say(f"  换取令牌    {command} token exchange --person {ADMINISTRATOR_ID} --code 动态口令")
         say(
             f"  新建值班员  {command} person add zhang --name 张三 --unit {UNIT_ID} --duty 值班员 --access duty --password"
         )
         say(f"  检查本系统  {command} doctor")
-    say(f"接口说明:{settings.local_url}/docs")
+    say(f"接口说明：{settings.local_url}/docs")
     say(WARNING)
     say("按 Ctrl-C 停止。")
     say("")

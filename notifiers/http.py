@@ -547,7 +547,7 @@ def _read_proxy(proxy: str) -> tuple[str, dict[str, str]]:
         return "", {}
     parsed = parse_url(proxy)
     if parsed.scheme != "http" or not parsed.host:
-        raise BadAddress("proxy 必须是 http://主机:端口。")
+        raise BadAddress("proxy 必须是 http://主机：端口。")
     headers: dict[str, str] = {}
     if parsed.auth:
         user, _, password = parsed.auth.partition(":")

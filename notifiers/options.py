@@ -160,7 +160,7 @@ def _complaint_of_text(option: Option, value: str) -> str:
     if option.type == "url":
         parse_target(value)
     if option.type == "proxy" and not value.startswith("http://"):
-        return "应为 http://主机:端口。"
+        return "应为 http://主机：端口。"
     if option.type == "file" and not Path(value).is_file():
         return "文件不存在或无法读取。"
     if option.type == "secret" and any(character.isspace() for character in value):

@@ -24,8 +24,8 @@ REFUSED, USAGE, INTERRUPTED = 1, 2, 130
 app = typer.Typer(
     name="huiying",
     cls=ChineseGroup,
-    help="Huiying 回应:政务舆情与突发事件回应时限系统。本系统不得登记涉密信息。",
-    epilog="退出码:0 完成,1 未被允许(原因见标准错误),2 用法不对。各命令都可加 --json。",
+    help="Huiying 回应：政务舆情与突发事件回应时限系统。本系统不得登记涉密信息。",
+    epilog="退出码：0 完成，1 未被允许（原因见标准错误），2 用法不对。各命令都可加 --json。",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -74,8 +74,11 @@ def _broken(error: Exception) -> int:
     from config.secrets import mask
 
     first = mask(str(error)).strip().partition("\n")[0]
-    print(f"操作未完成,系统内部出错:{type(error).__name__}:{first[:300]}", file=sys.stderr)
-    print("请核对数据库地址等设置(huiying doctor 可检查);详细信息:设 HUIYING_LOG_LEVEL=DEBUG 后重试。", file=sys.stderr)
+    print(f"操作未完成，系统内部出错：{type(error).__name__}：{first[:300]}", file=sys.stderr)
+    print(
+        "请核对数据库地址等设置（huiying doctor 可检查）；详细信息：设 HUIYING_LOG_LEVEL=DEBUG 后重试。",
+        file=sys.stderr,
+    )
     return REFUSED
 
 
@@ -104,10 +107,10 @@ def _misused(error: typer.TyperException) -> int:
     if kind == "NoArgsIsHelpError":
         print(error.format_message())
         return USAGE
-    print(f"用法不对:{_SENTENCES.get(kind, _unknown)(error)}", file=sys.stderr)
+    print(f"用法不对：{_SENTENCES.get(kind, _unknown)(error)}", file=sys.stderr)
     context = getattr(error, "ctx", None)
     if context is not None:
-        print(f"查看用法:{context.command_path} --help", file=sys.stderr)
+        print(f"查看用法：{context.command_path} --help", file=sys.stderr)
     return USAGE
 
 
@@ -116,7 +119,7 @@ def _missing(error: Any) -> str:
 
 
 def _bad(error: Any) -> str:
-    return f"{_name_of(error)} 的值不正确:{_translated(error.message)}"
+    return f"{_name_of(error)} 的值不正确：{_translated(error.message)}"
 
 
 def _name_of(error: Any) -> str:
@@ -137,7 +140,7 @@ def _translated(message: str) -> str:
 
 
 _MESSAGES = (
-    (re.compile(r"'(.*)' is not one of (.*?)\.?$"), "“{0}”不在可用的取值中:{1}"),
+    (re.compile(r"'(.*)' is not one of (.*?)\.?$"), "“{0}”不在可用的取值中：{1}"),
     (re.compile(r"valid integer"), "应为整数"),
     (re.compile(r"valid number"), "应为数字"),
     (re.compile(r"valid boolean"), "应为 true 或 false"),
@@ -156,7 +159,7 @@ def _unknown(error: Any) -> str:
     if match := re.search(r"No such command '(.*?)'", text):
         return f"没有命令 {match.group(1)}。"
     if match := re.search(r"unexpected extra argument\S* \((.*)\)", text):
-        return f"多出的参数:{match.group(1)}。"
+        return f"多出的参数：{match.group(1)}。"
     if match := re.search(r"Option '(.*)' requires", text):
         return f"选项 {match.group(1)} 后面须有内容。"
     return text

@@ -13,8 +13,8 @@ from huiying.cli import show
 from huiying.cli.session import command, group, read_file, session
 from huiying.domain.errors import InvalidInput
 
-token = group("令牌:换取、办理、列表、撤销。")
-account = group("登录账号:重置密码与动态口令、查看和踢出登录、解锁。")
+token = group("令牌：换取、办理、列表、撤销。")
+account = group("登录账号：重置密码与动态口令、查看和踢出登录、解锁。")
 
 
 def install(app: typer.Typer) -> None:
@@ -23,10 +23,10 @@ def install(app: typer.Typer) -> None:
     app.add_typer(account, name="account")
 
 
-Days = Annotated[int, typer.Option("--days", help="有效天数,最长 365。")]
+Days = Annotated[int, typer.Option("--days", help="有效天数，最长 365。")]
 Scopes = Annotated[
     list[str] | None,
-    typer.Option("--scope", help="限定范围,如 read,可多次;不写为本人全部权限。token 为可再办令牌,须写明。"),
+    typer.Option("--scope", help="限定范围，如 read，可多次；不写为本人全部权限。token 为可再办令牌，须写明。"),
 ]
 
 
@@ -34,14 +34,14 @@ Scopes = Annotated[
 def exchange(
     person: Annotated[str, typer.Option("--person", help="人员编号。")],
     password_file: Annotated[
-        Path | None, typer.Option("--password-file", help="从文件第一行读取密码;不写则提示输入。")
+        Path | None, typer.Option("--password-file", help="从文件第一行读取密码；不写则提示输入。")
     ] = None,
-    name: Annotated[str, typer.Option("--name", help="令牌名称,如 值班电脑。")] = "",
-    code: Annotated[str, typer.Option("--code", help="动态口令或恢复码;已启用动态口令的账号须提供。")] = "",
+    name: Annotated[str, typer.Option("--name", help="令牌名称，如 值班电脑。")] = "",
+    code: Annotated[str, typer.Option("--code", help="动态口令或恢复码；已启用动态口令的账号须提供。")] = "",
     scopes: Scopes = None,
     days: Days = 90,
 ) -> None:
-    """用本人密码(或一次性密码)换取个人令牌;令牌只显示一次。一次性密码用后即作废,不能再用来登录值班台。"""
+    """用本人密码（或一次性密码）换取个人令牌；令牌只显示一次。一次性密码用后即作废，不能再用来登录值班台。"""
     from huiying.service.first_run import forget_password
     from huiying.service.tokens import exchange_password
 
@@ -54,7 +54,9 @@ def exchange(
 def _shown_exchanged(data: dict[str, Any]) -> None:
     _shown_token(data)
     if data["used_up"]:
-        show.line("一次性密码已用掉,不能再用来登录值班台;本人尚未设置密码的,请管理员另发(huiying account password)。")
+        show.line(
+            "一次性密码已用掉，不能再用来登录值班台；本人尚未设置密码的，请管理员另发（huiying account password）。"
+        )
 
 
 def _password(file: Path | None) -> str:
@@ -63,24 +65,24 @@ def _password(file: Path | None) -> str:
     if sys.stdin.isatty():
         import getpass
 
-        return getpass.getpass("密码:").strip()
+        return getpass.getpass("密码：").strip()
     given = sys.stdin.readline().strip()
     if not given:
-        raise InvalidInput("password", "请输入密码,或用 --password-file 指定文件。")
+        raise InvalidInput("password", "请输入密码，或用 --password-file 指定文件。")
     return given
 
 
 def _shown_token(data: dict[str, Any]) -> None:
-    show.line("个人令牌(只显示这一次,请妥善保存,不要转交他人):", "bold")
+    show.line("个人令牌（只显示这一次，请妥善保存，不要转交他人）：", "bold")
     print(data["token"])
-    show.line(f"编号 {data['id']},有效至 {show.at(data['expires_at'])}。使用:export HUIYING_TOKEN=令牌")
+    show.line(f"编号 {data['id']}，有效至 {show.at(data['expires_at'])}。使用：export HUIYING_TOKEN=令牌")
 
 
 @command(token, "create")
 def create(
-    name: Annotated[str, typer.Option("--name", help="令牌名称,如 看板。")], scopes: Scopes = None, days: Days = 90
+    name: Annotated[str, typer.Option("--name", help="令牌名称，如 看板。")], scopes: Scopes = None, days: Days = 90
 ) -> None:
-    """以现有令牌为本人再办一个,范围不超过现有的;现有令牌须在换取时写明 --scope token。"""
+    """以现有令牌为本人再办一个，范围不超过现有的；现有令牌须在换取时写明 --scope token。"""
     from huiying.service.tokens import create_token
 
     answer = create_token(session.services, session.actor, name=name, scopes=scopes or (), days=days)
@@ -101,7 +103,7 @@ _COLUMNS: tuple[show.Column, ...] = (
 
 @command(token, "list")
 def listing(person: Annotated[str, typer.Option("--person", help="人员编号。")] = "") -> None:
-    """令牌列表(不含令牌本身)。"""
+    """令牌列表（不含令牌本身）。"""
     from huiying.service.tokens import list_tokens
 
     answer = {"tokens": list_tokens(session.services, session.actor, person)}
@@ -110,11 +112,11 @@ def listing(person: Annotated[str, typer.Option("--person", help="人员编号�
 
 @command(token, "revoke")
 def revoke(token_id: Annotated[str, typer.Argument(metavar="令牌编号")]) -> None:
-    """撤销令牌,立即生效。"""
+    """撤销令牌，立即生效。"""
     from huiying.service.tokens import revoke_token
 
     answer = revoke_token(session.services, session.actor, token_id)
-    session.answer(answer, lambda data: show.line(f"已撤销:{data['id']}"))
+    session.answer(answer, lambda data: show.line(f"已撤销：{data['id']}"))
 
 
 @command(token, "whoami")
@@ -132,11 +134,11 @@ def whoami() -> None:
     }
 
     def shown(data: dict[str, Any]) -> None:
-        who = data["person_id"] or f"{data['actor']}(本机命令行,不能作为第二人)"
-        show.line(f"身份:{who}")
-        show.line(f"可以:{'、'.join(p.zh for p in Permission if p.value in data['permissions']) or '无'}")
+        who = data["person_id"] or f"{data['actor']}（本机命令行，不能作为第二人）"
+        show.line(f"身份：{who}")
+        show.line(f"可以：{'、'.join(p.zh for p in Permission if p.value in data['permissions']) or '无'}")
         reach = "全部单位" if data["everywhere"] else f"{'、'.join(data['units'])} 及其下级" if data["units"] else "无"
-        show.line(f"范围:{reach}")
+        show.line(f"范围：{reach}")
 
     session.answer(answer, shown)
 
@@ -149,7 +151,7 @@ _ACCOUNT_COLUMNS: tuple[show.Column, ...] = (
     ("人员", lambda row: row["person_id"]),
     ("姓名", lambda row: row["name"]),
     ("密码", lambda row: "已设" if row["has_password"] else "未设"),
-    ("动态口令", lambda row: f"已启用,余恢复码 {row['recovery_left']} 个" if row["enrolled"] else "未启用"),
+    ("动态口令", lambda row: f"已启用，余恢复码 {row['recovery_left']} 个" if row["enrolled"] else "未启用"),
     ("锁定至", lambda row: show.at(row["locked_until"])),
     ("最近登录", lambda row: show.at(row["last_login_at"])),
     ("统一身份", lambda row: row["oidc_subject"]),
@@ -159,7 +161,7 @@ _ACCOUNT_COLUMNS: tuple[show.Column, ...] = (
 def _stage_word(row: Mapping[str, Any]) -> str:
     from huiying.domain.signing import Stage
 
-    return "大屏(只读)" if row["kind"] == "wall" else Stage(row["stage"]).zh
+    return "大屏（只读）" if row["kind"] == "wall" else Stage(row["stage"]).zh
 
 
 _SESSION_COLUMNS: tuple[show.Column, ...] = (
@@ -176,7 +178,7 @@ _SESSION_COLUMNS: tuple[show.Column, ...] = (
 
 @command(account, "list")
 def account_list() -> None:
-    """各人能否登录:密码、动态口令、锁定、最近登录。"""
+    """各人能否登录：密码、动态口令、锁定、最近登录。"""
     from huiying.service.account_view import list_accounts
 
     answer = {"accounts": list_accounts(session.services, session.actor)}
@@ -185,32 +187,32 @@ def account_list() -> None:
 
 @command(account, "password")
 def account_password(person: _Person) -> None:
-    """重置登录密码:原密码作废、退出全部登录,给出一次性密码,本人登录后须设新密码。"""
+    """重置登录密码：原密码作废、退出全部登录，给出一次性密码，本人登录后须设新密码。"""
     from huiying.service.accounts import reset_password
 
     def shown(data: dict[str, Any]) -> None:
-        show.line("一次性密码(只显示这一次,请当面或电话告知本人):", "bold")
+        show.line("一次性密码（只显示这一次，请当面或电话告知本人）：", "bold")
         print(data["password"])
-        show.line(f"有效至 {show.at(data['expires_at'])}。原密码已作废,该人员的登录已全部退出。")
+        show.line(f"有效至 {show.at(data['expires_at'])}。原密码已作废，该人员的登录已全部退出。")
 
     session.answer(reset_password(session.services, session.actor, person), shown)
 
 
 @command(account, "reset-totp")
 def account_reset_totp(person: _Person) -> None:
-    """重置动态口令(手机丢失或更换):原口令与恢复码作废,退出全部登录。"""
+    """重置动态口令（手机丢失或更换）：原口令与恢复码作废，退出全部登录。"""
     from huiying.service.accounts import reset_second_factor
 
     def shown(data: dict[str, Any]) -> None:
         was = "已重置" if data["was_enrolled"] else "原未启用"
-        show.line(f"{data['person_id']} 的动态口令{was},已退出 {data['ended']} 个登录。")
+        show.line(f"{data['person_id']} 的动态口令{was}，已退出 {data['ended']} 个登录。")
 
     session.answer(reset_second_factor(session.services, session.actor, person), shown)
 
 
 @command(account, "sessions")
-def account_sessions(person: Annotated[str, typer.Option("--person", help="人员编号;不写为全部。")] = "") -> None:
-    """当前的登录:谁、在哪里、最近活动。"""
+def account_sessions(person: Annotated[str, typer.Option("--person", help="人员编号；不写为全部。")] = "") -> None:
+    """当前的登录：谁、在哪里、最近活动。"""
     from huiying.domain.access import Permission
     from huiying.service.sessions import list_sessions
 
@@ -221,11 +223,11 @@ def account_sessions(person: Annotated[str, typer.Option("--person", help="人�
 
 @command(account, "revoke")
 def account_revoke(session_id: Annotated[str, typer.Argument(metavar="登录编号")]) -> None:
-    """踢出一个登录,立即生效。"""
+    """踢出一个登录，立即生效。"""
     from huiying.service.sessions import revoke as revoke_session
 
     answer = revoke_session(session.services, session.actor, session_id)
-    session.answer(answer, lambda data: show.line(f"已踢出:{data['id']}({data['person_id']})"))
+    session.answer(answer, lambda data: show.line(f"已踢出：{data['id']}（{data['person_id']}）"))
 
 
 @command(account, "unlock")
@@ -234,7 +236,7 @@ def account_unlock(person: _Person) -> None:
     from huiying.service.accounts import unlock_account
 
     def shown(data: dict[str, Any]) -> None:
-        show.line(f"{data['person_id']}:{'已解除锁定' if data['had_failures'] else '没有输错记录,无需解锁'}。")
+        show.line(f"{data['person_id']}：{'已解除锁定' if data['had_failures'] else '没有输错记录，无需解锁'}。")
 
     session.answer(unlock_account(session.services, session.actor, person), shown)
 
@@ -243,8 +245,8 @@ def account_unlock(person: _Person) -> None:
 def account_subject(
     person: _Person, subject: Annotated[str, typer.Argument(metavar="统一身份标识", help="写空串 '' 为取消对应。")]
 ) -> None:
-    """登记人员在统一身份认证中的标识;只认登记过的,不自动建账号。"""
+    """登记人员在统一身份认证中的标识；只认登记过的，不自动建账号。"""
     from huiying.service.accounts import set_subject
 
     answer = set_subject(session.services, session.actor, person, subject)
-    session.answer(answer, lambda data: show.line(f"{data['person_id']} 对应:{data['oidc_subject'] or '(无)'}"))
+    session.answer(answer, lambda data: show.line(f"{data['person_id']} 对应：{data['oidc_subject'] or '(无)'}"))

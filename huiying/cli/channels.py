@@ -11,7 +11,7 @@ from huiying.cli.session import command, group, session, settings_of
 from huiying.domain.errors import Refused
 from huiying.domain.kinds import ChannelKind
 
-channel = group("通知渠道:新建、修改、列表、测试。")
+channel = group("通知渠道：新建、修改、列表、测试。")
 
 
 def install(app: typer.Typer) -> None:
@@ -25,7 +25,7 @@ Settings = Annotated[
     typer.Option(
         "--set",
         metavar="名称=内容",
-        help="设置项,可多次;密钥写成引用 env:变量名 或 file:路径,直接写的会加密保存;内容为空则删去该项。",
+        help="设置项，可多次；密钥写成引用 env:变量名 或 file:路径，直接写的会加密保存；内容为空则删去该项。",
     ),
 ]
 _COLUMNS: tuple[show.Column, ...] = (
@@ -51,13 +51,13 @@ def add(
     kind: Annotated[ChannelKind, typer.Option("--kind", help="种类。")],
     name: Annotated[str, typer.Option("--name")] = "",
     audience: Annotated[
-        str, typer.Option("--audience", help="group 工作群,personal 个人渠道;只有 webhook 可选。")
+        str, typer.Option("--audience", help="group 工作群，personal 个人渠道；只有 webhook 可选。")
     ] = "",
     unit: Annotated[str, typer.Option("--unit", help="只服务于该单位及其下级。")] = "",
-    rank: Annotated[int, typer.Option("--rank", help="优先级,小的先用。")] = 100,
+    rank: Annotated[int, typer.Option("--rank", help="优先级，小的先用。")] = 100,
     settings: Settings = None,
 ) -> None:
-    """新建渠道;建好后请用 channel test 试发。"""
+    """新建渠道；建好后请用 channel test 试发。"""
     from huiying.service.channels import add_channel
 
     view = add_channel(
@@ -85,7 +85,7 @@ def edit(
     enabled: Annotated[bool | None, typer.Option("--enable/--disable", help="启用或停用。")] = None,
     settings: Settings = None,
 ) -> None:
-    """修改渠道;修改后解除因失败造成的暂停。"""
+    """修改渠道；修改后解除因失败造成的暂停。"""
     from huiying.service.channels import edit_channel
 
     changes = {
@@ -102,7 +102,7 @@ def edit(
 
 @command(channel, "list")
 def listing() -> None:
-    """全部渠道;密钥不显示。"""
+    """全部渠道；密钥不显示。"""
     from huiying.service.channels import list_channels
 
     answer = {"channels": list_channels(session.services, session.actor)}
@@ -114,12 +114,13 @@ def try_it(
     channel_id: ChannelId,
     person: Annotated[str, typer.Option("--person", help="个人渠道的收件人。")] = "",
 ) -> None:
-    """真实发送一条测试消息,并写明对方的答复。"""
+    """真实发送一条测试消息，并写明对方的答复。"""
     from huiying.service.channels import try_channel
 
     answer = try_channel(session.services, session.actor, channel_id, person)
     if not answer["ok"]:
-        raise Refused(f"测试未成功:{answer['message']}", **{k: v for k, v in answer.items() if k != "message"})
+        raise Refused(f"测试未成功：{answer['message']}", **{k: v for k, v in answer.items() if k != "message"})
     session.answer(
-        answer, lambda data: show.line(f"测试成功({data['seconds']} 秒,通知号 {data['notice_no']}):{data['message']}")
+        answer,
+        lambda data: show.line(f"测试成功（{data['seconds']} 秒，通知号 {data['notice_no']}）：{data['message']}"),
     )

@@ -16,8 +16,8 @@ from huiying.domain.errors import InvalidInput, Refused
 if TYPE_CHECKING:
     from config.settings import Settings
 
-audit = group("审计:校验、导出、锚点、查看。")
-dispatch = group("通知发送:状态、暂停、恢复后放行。")
+audit = group("审计：校验、导出、锚点、查看。")
+dispatch = group("通知发送：状态、暂停、恢复后放行。")
 
 Progress = Callable[[float, float], None]
 
@@ -58,13 +58,13 @@ def progress(what: str) -> Iterator[Progress]:
 
 
 def serve(
-    host: Annotated[str | None, typer.Option("--host", help="监听地址,默认 127.0.0.1。")] = None,
-    port: Annotated[int | None, typer.Option("--port", help="端口,默认 8765。")] = None,
-    prefect_port: Annotated[int | None, typer.Option("--prefect-port", help="Prefect 服务的端口,默认 4210。")] = None,
+    host: Annotated[str | None, typer.Option("--host", help="监听地址，默认 127.0.0.1。")] = None,
+    port: Annotated[int | None, typer.Option("--port", help="端口，默认 8765。")] = None,
+    prefect_port: Annotated[int | None, typer.Option("--prefect-port", help="Prefect 服务的端口，默认 4210。")] = None,
     prefect: Annotated[bool | None, typer.Option("--prefect/--no-prefect", help="是否同时运行 Prefect。")] = None,
-    sample: Annotated[bool, typer.Option("--demo", help="演示:在空数据目录中生成虚构的示例市,只用于试看。")] = False,
+    sample: Annotated[bool, typer.Option("--demo", help="演示：在空数据目录中生成虚构的示例市，只用于试看。")] = False,
 ) -> None:
-    """启动整个系统(接口、提醒引擎、Prefect);Ctrl-C 停止。"""
+    """启动整个系统（接口、提醒引擎、Prefect）；Ctrl-C 停止。"""
     from config.settings import load_settings
     from huiying.bootstrap import serve as run
 
@@ -79,7 +79,7 @@ def _with_own_links(settings: Settings) -> Settings:
 
 
 def demo() -> None:
-    """在空数据目录中生成演示数据(虚构的示例市)并打印登录账号;之后用 huiying serve --demo 启动。"""
+    """在空数据目录中生成演示数据（虚构的示例市）并打印登录账号；之后用 huiying serve --demo 启动。"""
     from config.settings import load_settings
     from huiying.bootstrap import build
     from huiying.service.demo import prepare
@@ -93,7 +93,7 @@ def demo() -> None:
 
 
 def process(name: Annotated[str, typer.Argument(metavar="进程", help="web、engine 或 runner。")]) -> None:
-    """单独运行一个进程(web、engine、runner);多台机器时在另一台上运行 engine 可分担发送。"""
+    """单独运行一个进程（web、engine、runner）；多台机器时在另一台上运行 engine 可分担发送。"""
     from huiying import bootstrap
 
     processes = {"web": bootstrap.run_web, "engine": bootstrap.run_engine, "runner": bootstrap.run_runner}
@@ -106,7 +106,7 @@ def process(name: Annotated[str, typer.Argument(metavar="进程", help="web、en
 
 
 def doctor() -> None:
-    """检查本系统:数据库、日历、密钥、值班空缺、渠道、磁盘、Prefect;有需要处理的事时退出码为 1。"""
+    """检查本系统：数据库、日历、密钥、值班空缺、渠道、磁盘、Prefect；有需要处理的事时退出码为 1。"""
     from huiying.service.doctor import Level, examine
 
     findings = examine(session.services)
@@ -120,7 +120,7 @@ def doctor() -> None:
     def shown(data: dict[str, Any]) -> None:
         for row in data["findings"]:
             mark, style = marks[row["level"]]
-            show.line(f"{mark} {row['name']}:{row['message']}", style if row["level"] != "ok" else "")
+            show.line(f"{mark} {row['name']}：{row['message']}", style if row["level"] != "ok" else "")
 
     session.answer(answer, shown)
     if todo:
@@ -133,7 +133,7 @@ def watch(
     every: Annotated[float, typer.Option("--every", min=0.5, max=60, help="每几秒更新。")] = 1.0,
     limit: Annotated[int, typer.Option("--limit", min=1, max=500)] = 40,
 ) -> None:
-    """正在计时的时钟,最紧急的在前,实时更新;Ctrl-C 退出。"""
+    """正在计时的时钟，最紧急的在前，实时更新；Ctrl-C 退出。"""
     import sys
 
     from huiying.service import queries
@@ -161,17 +161,17 @@ def _watch_live(look: Callable[[], dict[str, Any]], every: float) -> None:
 
 
 def inbox(
-    person: Annotated[str, typer.Option("--person", help="人员编号;不写为本人,本机命令行则须写明。")] = "",
+    person: Annotated[str, typer.Option("--person", help="人员编号；不写为本人，本机命令行则须写明。")] = "",
     unassigned: Annotated[bool, typer.Option("--unassigned", help="找不到收件人的消息。")] = False,
     limit: Annotated[int, typer.Option("--limit", min=1, max=1000)] = 20,
 ) -> None:
-    """站内收件箱,新的在前。"""
+    """站内收件箱，新的在前。"""
     from huiying.domain.roster import UNASSIGNED
     from huiying.service import queries
 
     who = UNASSIGNED if unassigned else person or session.actor.person_id
     if not who:
-        raise InvalidInput("person", "请写明人员编号(--person),或用 --unassigned 查看无人接收的消息。")
+        raise InvalidInput("person", "请写明人员编号（--person），或用 --unassigned 查看无人接收的消息。")
     if who != session.actor.person_id:
         session.actor.require("read")
     answer = queries.inbox(session.services, who, limit)
@@ -192,7 +192,7 @@ def notifications(
     state: Annotated[str, typer.Option("--state", help="如 sent、failed、dead。")] = "",
     limit: Annotated[int, typer.Option("--limit", min=1, max=1000)] = 50,
 ) -> None:
-    """通知的送达情况,新的在前。"""
+    """通知的送达情况，新的在前。"""
     from huiying.service import queries
 
     session.actor.require("read")
@@ -212,9 +212,9 @@ def notifications(
 
 def drill(
     file: Annotated[Path, typer.Argument(metavar="脚本", help="YAML,示例见 docs/examples。")],
-    to: Annotated[str, typer.Option("--to", help="消息副本进谁的站内收件箱;不写为本人或首个管理员。")] = "",
+    to: Annotated[str, typer.Option("--to", help="消息副本进谁的站内收件箱；不写为本人或首个管理员。")] = "",
 ) -> None:
-    """演练:把一起虚构事项的 48 小时压缩到几秒,消息只进站内收件箱并标【演练】,最后打印时间线。"""
+    """演练：把一起虚构事项的 48 小时压缩到几秒，消息只进站内收件箱并标【演练】，最后打印时间线。"""
     from huiying.service.drill import play
     from huiying.service.drill_script import read_script
 
@@ -233,13 +233,13 @@ def _first_administrator() -> str:
 
 
 def _shown_drill(data: dict[str, Any]) -> None:
-    show.line(f"【演练】{data['drill']}:{show.at(data['starts_at'])} 至 {show.at(data['ends_at'])}", "bold")
+    show.line(f"【演练】{data['drill']}：{show.at(data['starts_at'])} 至 {show.at(data['ends_at'])}", "bold")
     show.drill_timeline(data)
     for refusal in data["refusals"]:
-        show.line(f"  {show.at(refusal['at'])} {refusal['do']} 未被允许:{refusal['message']}", "yellow")
+        show.line(f"  {show.at(refusal['at'])} {refusal['do']} 未被允许：{refusal['message']}", "yellow")
     if data["copied_to"]:
         show.line(
-            f"共 {data['messages']} 条消息,副本在 {data['copied_to']} 的站内收件箱(huiying inbox --person {data['copied_to']})。"
+            f"共 {data['messages']} 条消息，副本在 {data['copied_to']} 的站内收件箱（huiying inbox --person {data['copied_to']}）。"
         )
     else:
         show.line(f"共 {data['messages']} 条消息。")
@@ -252,7 +252,7 @@ def _shown_drill(data: dict[str, Any]) -> None:
 def audit_verify(
     anchor: Annotated[Path | None, typer.Option("--anchor", help="保存在系统外的锚点文件。")] = None,
 ) -> None:
-    """校验审计链;有改动、删除、插入、调换或截尾时写明位置,退出码为 1。"""
+    """校验审计链；有改动、删除、插入、调换或截尾时写明位置，退出码为 1。"""
     from huiying.service import audit as chain
 
     anchors = chain.read_anchor_file(anchor) if anchor is not None else []
@@ -275,7 +275,7 @@ def audit_export(
     folder: Annotated[Path, typer.Argument(metavar="目录", help="新的或空的目录。")],
     since: Annotated[int | None, typer.Option("--since", help="审计员已有到第几条。")] = None,
 ) -> None:
-    """导出审计记录,附只需标准库的独立校验程序。"""
+    """导出审计记录，附只需标准库的独立校验程序。"""
     from huiying.service import audit as chain
     from huiying.service.audit_view import require_export
 
@@ -285,7 +285,7 @@ def audit_export(
     answer = {"folder": str(made.folder), "entries": made.entries, "anchor": made.anchor.text}
 
     def shown(data: dict[str, Any]) -> None:
-        show.line(f"已导出 {data['entries']} 条到 {data['folder']}。独立校验:python verify_audit.py")
+        show.line(f"已导出 {data['entries']} 条到 {data['folder']}。独立校验：python verify_audit.py")
         show.line(data["anchor"])
 
     session.answer(answer, shown)
@@ -293,7 +293,7 @@ def audit_export(
 
 @command(audit, "anchor")
 def audit_anchor() -> None:
-    """当前链头:请每日抄送或打印保存在系统之外。"""
+    """当前链头：请每日抄送或打印保存在系统之外。"""
     from huiying.service import audit as chain
 
     made = chain.anchor(session.services.store)
@@ -308,7 +308,7 @@ def audit_list(
     limit: Annotated[int, typer.Option("--limit", min=1, max=1000)] = 50,
     oldest_first: Annotated[bool, typer.Option("--oldest-first", help="旧的在前。")] = False,
 ) -> None:
-    """查看审计记录,新的在前。"""
+    """查看审计记录，新的在前。"""
     import json
 
     from huiying.service.audit_view import entries
@@ -331,9 +331,9 @@ def audit_list(
 
 
 def backup(
-    path: Annotated[Path, typer.Argument(metavar="文件或目录", help="已有的目录,或新的文件名。")],
+    path: Annotated[Path, typer.Argument(metavar="文件或目录", help="已有的目录，或新的文件名。")],
 ) -> None:
-    """在线备份;写完后整份复核(完整性与审计链)。"""
+    """在线备份；写完后整份复核（完整性与审计链）。"""
     from huiying.service.backup import backup as run
 
     session.actor.require("operate")
@@ -356,14 +356,14 @@ def restore(
     path: Annotated[Path, typer.Argument(metavar="备份文件")],
     force: Annotated[bool, typer.Option("--force", help="替换现有的全部数据。")] = False,
 ) -> None:
-    """从备份恢复(须先停止系统);恢复后通知暂停,核对后用 dispatch release 放行。"""
+    """从备份恢复（须先停止系统）；恢复后通知暂停，核对后用 dispatch release 放行。"""
     from huiying.bootstrap import open_store
     from huiying.cli.session import system_user
     from huiying.service.backup import restore as run
     from huiying.service.sealed_columns import count_unreadable
 
     if session.token:
-        raise Refused("恢复只能在服务器命令行上进行,不使用令牌。")
+        raise Refused("恢复只能在服务器命令行上进行，不使用令牌。")
     store = open_store(session.settings)
     try:
         with progress("校验并恢复") as tell:
@@ -382,7 +382,7 @@ def restore(
         show.line(data["message"])
         if data["unreadable"]:
             show.line(
-                f"注意:有 {data['unreadable']} 项加密内容无法解开,数据目录中的 secret.key 不是备份时的那一个。请换回后再启动。",
+                f"注意：有 {data['unreadable']} 项加密内容无法解开，数据目录中的 secret.key 不是备份时的那一个。请换回后再启动。",
                 "bold red",
             )
 
@@ -402,10 +402,10 @@ def dispatch_status() -> None:
 
 def _shown_dispatch(data: dict[str, Any]) -> None:
     if data["held"]:
-        show.line(f"已暂停({data['reason']}),自 {show.at(data['since'])}。", "bold red")
+        show.line(f"已暂停（{data['reason']}），自 {show.at(data['since'])}。", "bold red")
     else:
         show.line("正常发送。")
-    show.line(f"已到时间未处理的动作 {data['due_actions']},等待发送的通知 {data['waiting_deliveries']}。")
+    show.line(f"已到时间未处理的动作 {data['due_actions']}，等待发送的通知 {data['waiting_deliveries']}。")
     columns: tuple[show.Column, ...] = (
         ("通知号", lambda row: row["notice_no"]),
         ("送出", lambda row: show.at(row["sent_at"])),
@@ -416,7 +416,7 @@ def _shown_dispatch(data: dict[str, Any]) -> None:
 
 @command(dispatch, "hold")
 def dispatch_hold(reason: Annotated[str, typer.Option("--reason", help="理由。")]) -> None:
-    """暂停一切通知;时钟照走,超时照记。"""
+    """暂停一切通知；时钟照走，超时照记。"""
     from huiying.service.dispatch import hold
 
     session.answer(hold(session.services, session.actor, reason), _shown_dispatch)
@@ -426,12 +426,12 @@ def dispatch_hold(reason: Annotated[str, typer.Option("--reason", help="理由�
 def dispatch_release(
     sent_until: Annotated[
         str | None,
-        typer.Option("--sent-until", metavar="时间", help="原系统已发送到何时;其前的不再重发。"),
+        typer.Option("--sent-until", metavar="时间", help="原系统已发送到何时；其前的不再重发。"),
     ] = None,
     nothing_sent: Annotated[bool, typer.Option("--nothing-sent", help="备份之后原系统没有发送过。")] = False,
     note: Annotated[str, typer.Option("--note", help="核对说明。")] = "",
 ) -> None:
-    """核对后放行:写明原系统已发送到何时(--sent-until),或什么都没有发送过(--nothing-sent)。"""
+    """核对后放行：写明原系统已发送到何时（--sent-until），或什么都没有发送过（--nothing-sent）。"""
     from huiying.service.held import confirm_dispatch
 
     if (sent_until is None) != nothing_sent:

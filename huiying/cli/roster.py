@@ -10,11 +10,11 @@ import typer
 from huiying.cli import show
 from huiying.cli.session import command, group, moment, needed_moment, pairs, read_file, session
 
-unit = group("单位:新建、修改、列表。")
-person = group("人员:新建、修改、列表、一次性密码。")
-duty = group("值班:此刻的值班台,以及常设职责。")
-access = group("权限:授予、收回、列表(三员分立)。")
-shift = group("班次:排班、导入、取消、列表。")
+unit = group("单位：新建、修改、列表。")
+person = group("人员：新建、修改、列表、一次性密码。")
+duty = group("值班：此刻的值班台，以及常设职责。")
+access = group("权限：授予、收回、列表（三员分立）。")
+shift = group("班次：排班、导入、取消、列表。")
 
 UnitId = Annotated[str, typer.Argument(metavar="单位")]
 PersonId = Annotated[str, typer.Argument(metavar="人员")]
@@ -49,8 +49,8 @@ def unit_add(
     unit_id: UnitId,
     name: Annotated[str, typer.Option("--name", help="名称。")],
     parent: Annotated[str, typer.Option("--parent", help="上级单位编号。")] = "",
-    region: Annotated[str, typer.Option("--region", help="行政区划代码,6 位;决定适用哪些规则包。")] = "",
-    kind: Annotated[str, typer.Option("--kind", help="类型,如 政务公开办、网信办。")] = "",
+    region: Annotated[str, typer.Option("--region", help="行政区划代码，6 位；决定适用哪些规则包。")] = "",
+    kind: Annotated[str, typer.Option("--kind", help="类型，如 政务公开办、网信办。")] = "",
     pack: Annotated[str, typer.Option("--pack", help="只约束本机关的部门规则包。")] = "",
 ) -> None:
     """新建单位。"""
@@ -113,7 +113,7 @@ _PERSON_COLUMNS: tuple[show.Column, ...] = (
     ("其他渠道", lambda row: row["im"]),
     ("在用", lambda row: row["active"]),
 )
-Im = Annotated[list[str] | None, typer.Option("--im", metavar="渠道=用户号", help="在某渠道上的用户号,可多次。")]
+Im = Annotated[list[str] | None, typer.Option("--im", metavar="渠道=用户号", help="在某渠道上的用户号，可多次。")]
 
 
 @command(person, "add")
@@ -121,14 +121,14 @@ def person_add(
     person_id: PersonId,
     name: Annotated[str, typer.Option("--name", help="姓名。")],
     unit_id: Annotated[str, typer.Option("--unit", help="所属单位编号。")],
-    mobile: Annotated[str, typer.Option("--mobile", help="手机号码(加密保存)。")] = "",
-    email: Annotated[str, typer.Option("--email", help="邮箱(加密保存)。")] = "",
+    mobile: Annotated[str, typer.Option("--mobile", help="手机号码（加密保存）。")] = "",
+    email: Annotated[str, typer.Option("--email", help="邮箱（加密保存）。")] = "",
     im: Im = None,
-    duties: Annotated[list[str] | None, typer.Option("--duty", help="同时登记常设职责,如 值班员,可多次。")] = None,
-    roles: Annotated[list[str] | None, typer.Option("--access", help="同时授予权限,如 duty,可多次。")] = None,
-    password: Annotated[bool, typer.Option("--password", help="同时发放一次性密码(只显示一次)。")] = False,
+    duties: Annotated[list[str] | None, typer.Option("--duty", help="同时登记常设职责，如 值班员，可多次。")] = None,
+    roles: Annotated[list[str] | None, typer.Option("--access", help="同时授予权限，如 duty，可多次。")] = None,
+    password: Annotated[bool, typer.Option("--password", help="同时发放一次性密码（只显示一次）。")] = False,
 ) -> None:
-    """新建人员;可同时登记职责、授予权限、发放一次性密码。"""
+    """新建人员；可同时登记职责、授予权限、发放一次性密码。"""
     from huiying.service.joining import join
 
     view = join(
@@ -157,11 +157,11 @@ def _shown_person(data: dict[str, Any]) -> None:
 
 
 def _shown_password(data: dict[str, Any]) -> None:
-    show.line(f"一次性密码(只显示这一次,请当面交给本人):{data['password']}", "bold")
+    show.line(f"一次性密码（只显示这一次，请当面交给本人）：{data['password']}", "bold")
     show.line(
-        f"本人在浏览器登录值班台(用户编号 {data.get('person_id') or data['id']})并随即改为自己的密码,{show.at(data['expires_at'])} 前有效。"
+        f"本人在浏览器登录值班台（用户编号 {data.get('person_id') or data['id']}）并随即改为自己的密码，{show.at(data['expires_at'])} 前有效。"
     )
-    show.line("只用命令行或接口的,也可换取令牌(huiying token exchange),此密码即作废,不能再登录值班台。")
+    show.line("只用命令行或接口的，也可换取令牌（huiying token exchange），此密码即作废，不能再登录值班台。")
 
 
 @command(person, "edit")
@@ -188,12 +188,12 @@ def person_edit(
     session.answer(edit_person(session.services, session.actor, person_id, **changes), _one(_PERSON_COLUMNS))
 
 
-Reveal = Annotated[bool, typer.Option("--reveal", help="显示完整号码(须有拨打权限,记入审计)。")]
+Reveal = Annotated[bool, typer.Option("--reveal", help="显示完整号码（须有拨打权限，记入审计）。")]
 
 
 @command(person, "list")
 def person_list(unit_id: Unit = "", reveal: Reveal = False) -> None:
-    """人员名单;号码默认遮盖。"""
+    """人员名单；号码默认遮盖。"""
     from huiying.service.people import list_people
 
     answer = {"people": list_people(session.services, session.actor, unit_id, reveal=reveal)}
@@ -210,7 +210,7 @@ def person_show(person_id: PersonId, reveal: Reveal = False) -> None:
 
 @command(person, "password")
 def person_password(person_id: PersonId) -> None:
-    """发放一次性密码;此前未用的随即作废。"""
+    """发放一次性密码；此前未用的随即作废。"""
     from huiying.service.tokens import issue_password
 
     session.answer(issue_password(session.services, session.actor, person_id), _shown_password)
@@ -230,7 +230,7 @@ AccessWord = Annotated[str, typer.Argument(metavar="权限", help="如 duty 或 
 
 @command(duty, "now")
 def duty_now() -> None:
-    """值班台:此刻最紧急的时钟、未签收的、谁在岗。"""
+    """值班台：此刻最紧急的时钟、未签收的、谁在岗。"""
     from huiying.service import queries
 
     session.actor.require("read")
@@ -238,9 +238,9 @@ def duty_now() -> None:
 
 
 def _shown_desk(data: dict[str, Any]) -> None:
-    show.line(f"{show.at(data['now'])}  未结事项 {data['open_incidents']},已超时 {data['breached']}", "bold")
+    show.line(f"{show.at(data['now'])}  未结事项 {data['open_incidents']}，已超时 {data['breached']}", "bold")
     if data["dispatch_held"]:
-        show.line("注意:通知发送已暂停(huiying dispatch status)。", "bold red")
+        show.line("注意：通知发送已暂停（huiying dispatch status）。", "bold red")
     show.clocks(data)
     columns: tuple[show.Column, ...] = (
         ("通知号", lambda row: row["notice_no"]),
@@ -265,7 +265,7 @@ def _shown_desk(data: dict[str, Any]) -> None:
         ("姓名", lambda row: row["name"]),
         ("至", lambda row: show.at(row["until"]) or "常设"),
     )
-    show.table("在岗", on, data["on_duty"], "无人在岗!消息将发给管理员。")
+    show.table("在岗", on, data["on_duty"], "无人在岗！消息将发给管理员。")
 
 
 @command(duty, "list")
@@ -279,7 +279,7 @@ def duty_list() -> None:
 
 @command(duty, "add")
 def duty_add(person_id: PersonId, role: RoleWord, unit_id: UnitId) -> None:
-    """登记常设职责;同职责的班次优先。"""
+    """登记常设职责；同职责的班次优先。"""
     from huiying.service.roster_admin import add_duty
 
     session.answer(add_duty(session.services, session.actor, person_id, role, unit_id), _one(_HOLDING_COLUMNS))
@@ -306,7 +306,7 @@ def access_list() -> None:
 
 @command(access, "grant")
 def access_grant(person_id: PersonId, role: AccessWord, unit_id: UnitId) -> None:
-    """授予权限,及于该单位和其下级。"""
+    """授予权限，及于该单位和其下级。"""
     from huiying.service.roster_admin import grant_access
 
     session.answer(grant_access(session.services, session.actor, person_id, role, unit_id), _one(_HOLDING_COLUMNS))
@@ -378,7 +378,7 @@ def shift_list(
     since: Annotated[str | None, typer.Option("--since", metavar="时间", help="不写为现在起。")] = None,
     limit: Annotated[int, typer.Option("--limit", min=1, max=5000)] = 200,
 ) -> None:
-    """班次,最近的在前。"""
+    """班次，最近的在前。"""
     from huiying.service.roster_admin import list_shifts
 
     found = list_shifts(session.services, session.actor, unit_id, since=moment("since", since), limit=limit)
@@ -395,7 +395,7 @@ def shift_cancel(shift_id: Annotated[int, typer.Argument(metavar="班次")]) -> 
 
 @command(shift, "import")
 def shift_import(file: Annotated[Path, typer.Argument(metavar="CSV 文件")]) -> None:
-    """导入排班表(单位,职责,人员,开始,结束;写名称或编号都可以);有一行不对就全部不导入,逐行写明原因。"""
+    """导入排班表（单位，职责，人员，开始，结束；写名称或编号都可以）；有一行不对就全部不导入，逐行写明原因。"""
     from huiying.service.roster_admin import import_shifts
 
     answer = import_shifts(session.services, session.actor, read_file(file))

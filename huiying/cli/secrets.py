@@ -7,7 +7,7 @@ import typer
 from huiying.cli import show
 from huiying.cli.session import command, group, session
 
-secrets = group("密钥:更换加密保存的密钥。")
+secrets = group("密钥：更换加密保存的密钥。")
 
 
 def install(app: typer.Typer) -> None:
@@ -17,12 +17,12 @@ def install(app: typer.Typer) -> None:
 
 @secrets.callback()
 def about() -> None:
-    """密钥:更换加密保存的密钥。"""
+    """密钥：更换加密保存的密钥。"""
 
 
 @command(secrets, "rotate")
 def rotate() -> None:
-    """换一把新密钥,重新加密全部号码、邮箱和渠道密钥;中断后再执行一次即可。更换前的备份须另存原 secret.key。"""
+    """换一把新密钥，重新加密全部号码、邮箱和渠道密钥；中断后再执行一次即可。更换前的备份须另存原 secret.key。"""
     from huiying.service.secret_rotation import rotate_secrets
 
     session.answer(rotate_secrets(session.services, session.actor), lambda data: show.line(data["message"]))

@@ -128,14 +128,14 @@ def begin() -> None:
     session.__init__()  # type: ignore[misc]
 
 
-_Json = Annotated[bool, typer.Option("--json", help="以 JSON 输出,供程序读取。")]
+_Json = Annotated[bool, typer.Option("--json", help="以 JSON 输出，供程序读取。")]
 _Token = Annotated[
     str,
     typer.Option(
         "--token",
         metavar="令牌",
         show_default=False,
-        help=f"以令牌所属人员的身份操作;也可设环境变量 {TOKEN_VARIABLE}(更稳妥,不会留在命令历史里)。",
+        help=f"以令牌所属人员的身份操作；也可设环境变量 {TOKEN_VARIABLE}（更稳妥，不会留在命令历史里）。",
     ),
 ]
 
@@ -208,7 +208,7 @@ def day(name: str, text: str) -> date:
     try:
         return date.fromisoformat(text)
     except ValueError:
-        raise InvalidInput(name, f"「{text[:40]}」不是日期,请写成 2026-11-22。") from None
+        raise InvalidInput(name, f"「{text[:40]}」不是日期，请写成 2026-11-22。") from None
 
 
 def pairs(name: str, given: Sequence[str]) -> dict[str, str]:
@@ -246,7 +246,7 @@ def read_file(path: Path, largest: int = 4 * 1024 * 1024) -> bytes:
         with path.open("rb") as file:
             data = file.read(largest + 1)
     except OSError as error:
-        raise InvalidInput("file", f"无法读取文件 {path}({error.strerror})。") from None
+        raise InvalidInput("file", f"无法读取文件 {path}（{error.strerror}）。") from None
     if len(data) > largest:
-        raise InvalidInput("file", f"文件 {path} 太大,未处理。")
+        raise InvalidInput("file", f"文件 {path} 太大，未处理。")
     return data

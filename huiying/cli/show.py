@@ -34,7 +34,7 @@ def table(title: str, columns: Sequence[Column], rows: Iterable[Mapping[str, Any
     """Rows of an answer as a table; a sentence where there are none."""
     found = list(rows)
     if not found:
-        line(f"{title}:{empty}" if title else empty)
+        line(f"{title}：{empty}" if title else empty)
         return
     made = new_table(title, [name for name, _ in columns])
     for row in found:
@@ -87,7 +87,7 @@ def state(row: Mapping[str, Any]) -> Any:
     """A clock's state in words and colour."""
     from rich.text import Text
 
-    marks = "".join(mark for mark, on in (("(待定级)", row.get("provisional")),) if on)
+    marks = "".join(mark for mark, on in (("（待定级）", row.get("provisional")),) if on)
     return Text(f"{row['state_zh']}{marks}", _STATE_STYLES.get(row["state"], ""))
 
 
@@ -97,7 +97,7 @@ CLOCK_COLUMNS: tuple[Column, ...] = (
     ("事项", lambda row: row.get("incident", "")),
     ("时钟", lambda row: row["name"]),
     ("性质", lambda row: row["status_zh"]),
-    ("截止(北京时间)", lambda row: at(row["due_at"])),
+    ("截止（北京时间）", lambda row: at(row["due_at"])),
     ("主办", lambda row: row.get("unit", "")),
     ("标题", lambda row: row.get("title", "")),
 )
@@ -114,15 +114,15 @@ def incident(view: Mapping[str, Any]) -> None:
     line(f"{drill}{view['no']}  {view['title']}", "bold")
     grade = view["severity_zh"] if view["kind"] == "emergency" else ""
     line(
-        f"{view['kind_zh']}{' ' + grade if grade else ''}|{view['state_zh']}|主办 {view['unit']['name']}({view['unit']['id']})"
+        f"{view['kind_zh']}{' ' + grade if grade else ''}|{view['state_zh']}|主办 {view['unit']['name']}（{view['unit']['id']}）"
     )
-    line(f"登记 {at(view['registered_at'])}({view['registered_by']})")
+    line(f"登记 {at(view['registered_at'])}（{view['registered_by']}）")
     if view["merged_into"]:
         line(f"已并入 {view['merged_into']}")
     if view["merged"]:
-        line(f"并入本件:{'、'.join(view['merged'])}")
+        line(f"并入本件：{'、'.join(view['merged'])}")
     if view["ended_at"]:
-        line(f"结束 {at(view['ended_at'])}:{view['ended_reason']}")
+        line(f"结束 {at(view['ended_at'])}：{view['ended_reason']}")
     _times(view)
     _clocks_of(view)
     _publications(view)
@@ -132,7 +132,7 @@ def incident(view: Mapping[str, Any]) -> None:
 def _times(view: Mapping[str, Any]) -> None:
     columns: tuple[Column, ...] = (
         ("时间", lambda row: row["zh"]),
-        ("值(北京时间)", lambda row: at(row["value"]) + ("(估计)" if row["estimated"] else "")),
+        ("值（北京时间）", lambda row: at(row["value"]) + ("（估计）" if row["estimated"] else "")),
         ("来源", lambda row: row["source"]),
         ("记录", lambda row: f"{at(row['recorded_at'])} {row['recorded_by']}"),
         ("说明", lambda row: "已更正" if row["superseded"] else row["reason"]),
@@ -152,11 +152,11 @@ def _clocks_of(view: Mapping[str, Any]) -> None:
         ("依据", lambda row: f"{row['doc_no'] or row['document']} {row['clause']}".strip()),
         ("键", lambda row: row["key"]),
     )
-    table("时钟(→ 为从严适用)", columns, view["clocks"], "没有适用的时钟。")
+    table("时钟（→ 为从严适用）", columns, view["clocks"], "没有适用的时钟。")
     documents = {pack["id"]: pack["doc_no"] or pack["title"] for pack in view["packs"]}
     for duty in view["untimed"]:
         ground = f"{documents.get(duty['pack'], duty['pack'])} {duty['clause']}".strip()
-        line(f"  未定时限的要求:{duty['name']}({ground})", "dim")
+        line(f"  未定时限的要求：{duty['name']}（{ground}）", "dim")
 
 
 def _reading(row: Mapping[str, Any]) -> str:
@@ -169,7 +169,7 @@ def _publications(view: Mapping[str, Any]) -> None:
     columns: tuple[Column, ...] = (
         ("编号", lambda row: row["id"]),
         ("类型", lambda row: row["kind_zh"]),
-        ("发布(举行)时间", lambda row: at(row["published_at"])),
+        ("发布（举行）时间", lambda row: at(row["published_at"])),
         ("内容", lambda row: row["content_kind_zh"]),
         ("渠道", lambda row: row["channel"]),
         ("标题或地址", lambda row: row["title"] or row["url"]),
@@ -183,7 +183,7 @@ def _waiting(view: Mapping[str, Any]) -> None:
     for request in view["requests"]:
         reasons = "、".join(request["reasons"])
         line(
-            f"待第二人确认:申请 {request['id']}({request['command_zh']},{request['requested_by']} 提出):{reasons}",
+            f"待第二人确认：申请 {request['id']}（{request['command_zh']}，{request['requested_by']} 提出）：{reasons}",
             "yellow",
         )
 
@@ -200,20 +200,20 @@ def request(one: Mapping[str, Any]) -> None:
     """One request: the applicant's words, what it would change, who may decide."""
     mark = "【演练】" if one["drill"] else ""
     line(f"{mark}申请 {one['id']}  事项 {one['incident']}  {one['command_zh']}|{one['state_zh']}", "bold")
-    line(f"    提出:{one['requested_by_name']} {at(one['requested_at'])}")
-    line(f"    申请人的话:{one['words'] or '(没有写明)'}")
+    line(f"    提出：{one['requested_by_name']} {at(one['requested_at'])}")
+    line(f"    申请人的话：{one['words'] or '(没有写明)'}")
     for fact in one["facts"]:
-        line(f"    {fact['label']}:{_fact(fact)}")
-    line(f"    须第二人的原因:{'、'.join(one['reasons'])}")
+        line(f"    {fact['label']}：{_fact(fact)}")
+    line(f"    须第二人的原因：{'、'.join(one['reasons'])}")
     for moved in one["moved"]:
-        line(f"    {moved['name']}:{_side(moved['before'])} → {_side(moved['after'])}")
+        line(f"    {moved['name']}：{_side(moved['before'])} → {_side(moved['after'])}")
     if one["obstacle"]:
-        line(f"    现在不能通过:{one['obstacle']}", "yellow")
+        line(f"    现在不能通过：{one['obstacle']}", "yellow")
     if one["state"] == "pending":
         may = "、".join(who["name"] for who in one["may_decide"])
-        line(f"    可复核:{may or '尚无可复核的账号'}", "" if may else "bold red")
+        line(f"    可复核：{may or '尚无可复核的账号'}", "" if may else "bold red")
     else:
-        line(f"    办理:{one['decided_by']} {at(one['decided_at'])} {one['note']}".rstrip())
+        line(f"    办理：{one['decided_by']} {at(one['decided_at'])} {one['note']}".rstrip())
 
 
 def _fact(fact: Mapping[str, Any]) -> str:
@@ -229,7 +229,7 @@ def _side(side: Mapping[str, Any] | None) -> str:
 
 def preview(answer: Mapping[str, Any]) -> None:
     """The clocks an incident would start, with their reminders."""
-    note = "(级别待定,以下为暂计)" if answer["provisional"] else ""
+    note = "（级别待定，以下为暂计）" if answer["provisional"] else ""
     line(f"将启动的时钟{note}:", "bold")
     columns: tuple[Column, ...] = (
         ("", lambda row: "→" if row["binding"] else ""),
@@ -280,7 +280,7 @@ def told_runs(answer: Mapping[str, Any]) -> None:
     runs(answer, everything=False)
     hidden = sum(1 for run in answer["runs"] if run["state"] == "superseded" and not run["deliveries"])
     if hidden:
-        line(f"另有 {hidden} 项已失效的步骤未列出(--all 列出全部)。", "dim")
+        line(f"另有 {hidden} 项已失效的步骤未列出（--all 列出全部）。", "dim")
 
 
 def _task(task: Mapping[str, Any]) -> str:
@@ -297,7 +297,7 @@ def timeline(answer: Mapping[str, Any]) -> None:
         if not passed and datetime.fromisoformat(item["at"]) > now:
             line(f"{at(answer['now'])}  ──── 现在 ────", "cyan")
             passed = True
-        waits = "(待处理)" if item["future"] and not passed else ""
+        waits = "（待处理）" if item["future"] and not passed else ""
         line(f"{at(item['at'])}  {item['zh']}{_typed(item)}{waits}{_whom(item)}", "dim" if passed else "")
 
 
@@ -318,7 +318,7 @@ def warn_of_breach_reach() -> None:
     from huiying.service.doctor import breach_reach
 
     for finding in breach_reach(session.services):
-        print(f"注意:{finding.message}", file=sys.stderr)
+        print(f"注意：{finding.message}", file=sys.stderr)
 
 
 def live_clocks(answer: Mapping[str, Any]) -> Any:
@@ -342,7 +342,7 @@ def drill_timeline(data: Mapping[str, Any]) -> None:
                 line(f"{_since(begin, moment)}  {item['zh']}{'(' + who + ')' if who else ''}")
         for why, messages in _by_reason(told).items():
             names = "、".join(dict.fromkeys(item["zh"].rpartition(" ")[2] for item in messages))
-            line(f"{_since(begin, moment)}    → {why},通知 {len(messages)} 条:{names}", "dim")
+            line(f"{_since(begin, moment)}    → {why}，通知 {len(messages)} 条：{names}", "dim")
 
 
 def _by_reason(items: Iterable[Mapping[str, Any]]) -> dict[str, list[Mapping[str, Any]]]:

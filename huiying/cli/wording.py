@@ -10,7 +10,7 @@ from typing import Any
 from typer.core import TyperArgument, TyperCommand, TyperGroup, TyperOption
 
 HELP = "显示本说明后退出。"
-_USAGE = (("Usage: ", "用法:"), ("[OPTIONS]", "[选项]"), ("COMMAND [ARGS]...", "命令 [参数]…"))
+_USAGE = (("Usage: ", "用法："), ("[OPTIONS]", "[选项]"), ("COMMAND [ARGS]...", "命令 [参数]…"))
 _TYPES = {
     "str": "文字",
     "int": "整数",
@@ -55,32 +55,32 @@ _OPTIONS = {
 
 #: What options mean wherever a command says nothing more particular.
 _MEANINGS = {
-    "--audience": "类别:group 工作群、personal 个人渠道、phone 电话短信。",
-    "--body": "情况说明,最多 20000 字。",
+    "--audience": "类别：group 工作群、personal 个人渠道、phone 电话短信。",
+    "--body": "情况说明，最多 20000 字。",
     "--category": "类别。",
     "--detected": "发现时间。",
     "--estimated": "该时间为估计。",
-    "--exposed": "首发(曝光)时间。",
+    "--exposed": "首发（曝光）时间。",
     "--from": "开始时间。",
     "--from-org": "转来的机关。",
     "--idempotency-key": "同一个键只办理一次。",
     "--incident": "只看这个事项。",
     "--kind": "种类。",
-    "--late-exposure": "按首发(曝光)时间起算(旧事新曝)。",
+    "--late-exposure": "按首发（曝光）时间起算（旧事新曝）。",
     "--limit": "最多列出多少条。",
     "--name": "名称或姓名。",
     "--note": "说明。",
     "--notice-received": "收到转办通知的时间。",
-    "--notice-title": "对外通知用标题:发到系统之外的只有它和编号。",
+    "--notice-title": "对外通知用标题：发到系统之外的只有它和编号。",
     "--notified": "接报时间。",
     "--occurred": "事发时间。",
     "--pack": "部门自己的规则包。",
     "--parent": "上级单位编号。",
     "--person": "只看这个人的。",
-    "--rank": "优先级 0 至 1000,数字小的先用。",
+    "--rank": "优先级 0 至 1000，数字小的先用。",
     "--received": "收到时间。",
     "--region": "行政区划代码。",
-    "--source-of": "某个时间的来源,如 occurred=现场,可多次。",
+    "--source-of": "某个时间的来源，如 occurred=现场，可多次。",
     "--title": "标题。",
     "--unit": "单位编号。",
     "--value": "更正后的时间。",
@@ -128,11 +128,11 @@ def speak_chinese() -> None:
     rich_utils.COMMANDS_PANEL_TITLE = "命令"
     rich_utils.ERRORS_PANEL_TITLE = "错误"
     rich_utils.ABORTED_TEXT = "已中断。"
-    rich_utils.RICH_HELP = "查看用法:[blue]{command_path} {help_option}[/]"
-    rich_utils.DEPRECATED_STRING = "(已弃用)"
+    rich_utils.RICH_HELP = "查看用法：[blue]{command_path} {help_option}[/]"
+    rich_utils.DEPRECATED_STRING = "（已弃用）"
     rich_utils.REQUIRED_LONG_STRING = "[必填]"
-    rich_utils.DEFAULT_STRING = "[默认:{}]"
-    rich_utils.ENVVAR_STRING = "[环境变量:{}]"
+    rich_utils.DEFAULT_STRING = "[默认：{}]"
+    rich_utils.ENVVAR_STRING = "[环境变量：{}]"
     for kind in (TyperOption, TyperArgument):
         kind.display_type_rich = _in_chinese(kind.display_type_rich)  # type: ignore[method-assign, assignment]
 

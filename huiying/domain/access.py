@@ -98,7 +98,7 @@ def separation_conflict(roles: Iterable[AccessRole]) -> str:
         return ""
     names = listed(role for role in AccessRole if role in held)
     return said(
-        "按三员分立要求,“%(role)s”不能与其他权限由同一账号兼任(现为:%(roles)s)。请为其另设账号。",
+        "按三员分立要求，“%(role)s”不能与其他权限由同一账号兼任（现为：%(roles)s）。请为其另设账号。",
         role=alone[0],
         roles=names,
     )

@@ -51,7 +51,7 @@ def _parse_anchor(number: int, line: str) -> Anchor:
     except ValueError:
         at = None
     if found is None or at is None or at.tzinfo is None:
-        raise ValueError(f"第 {number} 行像是审计锚点,但无法识别:{line[:120]}")
+        raise ValueError(f"第 {number} 行像是审计锚点，但无法识别：{line[:120]}")
     return Anchor(int(found.group(2)), found.group(3), at)
 
 
@@ -163,35 +163,38 @@ def _check_end(walk: _Walk, head: Head | None, anchors: Sequence[Anchor]) -> Ver
     if walk.missed is not None:
         return walk.broken(*_rebuilt(walk, walk.missed))
     if head is None and last.seq:
-        return walk.broken(None, said("链头记录缺失:第 %(seq)s 条之后是否还有记录,无从判断。", seq=last.seq))
+        return walk.broken(None, said("链头记录缺失：第 %(seq)s 条之后是否还有记录，无从判断。", seq=last.seq))
     if head is not None and head.seq > last.seq:
         return walk.broken(
-            last.seq + 1, said("尾部被截断:链头记有 %(noted)s 条,现只有 %(count)s 条。", noted=head.seq, count=last.seq)
+            last.seq + 1,
+            said("尾部被截断：链头记有 %(noted)s 条，现只有 %(count)s 条。", noted=head.seq, count=last.seq),
         )
     if head is not None and head.seq < last.seq:
         return walk.broken(
-            head.seq + 1, said("链头只记到第 %(seq)s 条:其后的记录是插入的,或链头被改动。", seq=head.seq)
+            head.seq + 1, said("链头只记到第 %(seq)s 条：其后的记录是插入的，或链头被改动。", seq=head.seq)
         )
     if head is not None and head.hash != last.hash:
         return walk.broken(
-            last.seq, said("第 %(seq)s 条(最后一条)与链头不符:它被改动、替换,或链头被改动。", seq=last.seq)
+            last.seq, said("第 %(seq)s 条（最后一条）与链头不符：它被改动、替换，或链头被改动。", seq=last.seq)
         )
     beyond = [anchor for anchor in anchors if anchor.count > last.seq]
     if beyond:
         known = max(anchor.count for anchor in beyond)
         return walk.broken(
             last.seq + 1,
-            said("尾部被截断:锚点记有 %(noted)s 条,现只有 %(count)s 条,链头也已被改动。", noted=known, count=last.seq),
+            said(
+                "尾部被截断：锚点记有 %(noted)s 条，现只有 %(count)s 条，链头也已被改动。", noted=known, count=last.seq
+            ),
         )
     return Verdict(ok=True, count=last.seq, head_hash=last.hash, first_bad=None, reason_zh=_praise(walk, anchors))
 
 
 def _praise(walk: _Walk, anchors: Sequence[Anchor]) -> str:
-    text = said("审计链完整:共 %(count)s 条,链头 %(hash)s", count=walk.last.seq, hash=walk.last.hash)
+    text = said("审计链完整：共 %(count)s 条，链头 %(hash)s", count=walk.last.seq, hash=walk.last.hash)
     compared = sum(anchor.count >= walk.start.seq for anchor in anchors)
     if compared:
-        return said("%(text)s;与 %(count)s 个锚点相符。", text=text, count=compared)
-    return said("%(text)s。未与外部锚点核对:不能排除尾部连同链头被截断,或整条链被重建。", text=text)
+        return said("%(text)s；与 %(count)s 个锚点相符。", text=text, count=compared)
+    return said("%(text)s。未与外部锚点核对：不能排除尾部连同链头被截断，或整条链被重建。", text=text)
 
 
 def _rebuilt(walk: _Walk, anchor: Anchor) -> tuple[int, str]:
@@ -202,7 +205,7 @@ def _rebuilt(walk: _Walk, anchor: Anchor) -> tuple[int, str]:
         else said("此处")
     )
     reason = said(
-        "与锚点不符:第 %(seq)s 条不是锚点(%(noted)s)所记的那一条,链在%(where)s被重建或替换。",
+        "与锚点不符：第 %(seq)s 条不是锚点（%(noted)s）所记的那一条，链在%(where)s被重建或替换。",
         seq=anchor.count,
         noted=noted,
         where=where,
@@ -218,7 +221,7 @@ def _diagnose(walk: _Walk, entry: AuditEntry, following: Iterator[AuditEntry]) -
         return _rebuilt(walk, walk.missed)
     if entry.seq < due:
         return entry.seq, said(
-            "第 %(seq)s 条重复出现或次序颠倒:它排在第 %(before)s 条之后。", seq=entry.seq, before=walk.last.seq
+            "第 %(seq)s 条重复出现或次序颠倒：它排在第 %(before)s 条之后。", seq=entry.seq, before=walk.last.seq
         )
     # The entry that was written here can be known by what it follows and by the hash it gives under this number.
     elsewhere = any(other.prev_hash == walk.last.hash and own_hash(other, due) == other.hash for other in following)
@@ -230,7 +233,7 @@ def _diagnose(walk: _Walk, entry: AuditEntry, following: Iterator[AuditEntry]) -
 def _missing(walk: _Walk, entry: AuditEntry, *, elsewhere: bool) -> tuple[int, str]:
     due = walk.last.seq + 1
     if elsewhere:
-        return due, said("第 %(seq)s 条不在原位:它被移到了后面。", seq=due)
+        return due, said("第 %(seq)s 条不在原位：它被移到了后面。", seq=due)
     if entry.prev_hash == walk.last.hash and own_hash(entry, due) == entry.hash:
         return due, said("第 %(seq)s 条的编号被改成了 %(now)s。", seq=due, now=entry.seq)
     return due, said("%(span)s被删除。", span=_span(due, entry.seq - 1))
@@ -239,29 +242,29 @@ def _missing(walk: _Walk, entry: AuditEntry, *, elsewhere: bool) -> tuple[int, s
 def _wrong(walk: _Walk, entry: AuditEntry, *, elsewhere: bool) -> tuple[int, str]:
     due = entry.seq
     if entry.prev_hash == walk.last.hash and own_hash(entry, due) == entry.hash:
-        return due, said("第 %(seq)s 条的内容被改动:与写入时的摘要不符。", seq=due)
+        return due, said("第 %(seq)s 条的内容被改动：与写入时的摘要不符。", seq=due)
     written_as = _number_near(entry)
     if written_as is not None and walk.passed(written_as) == Head(written_as, entry.hash):
-        return due, said("第 %(seq)s 条是插入的:它是第 %(other)s 条的副本。", seq=due, other=written_as)
+        return due, said("第 %(seq)s 条是插入的：它是第 %(other)s 条的副本。", seq=due, other=written_as)
     if elsewhere:
         if written_as is not None and written_as != due:
-            return due, said("次序被调换:第 %(seq)s 条的位置上是原第 %(other)s 条。", seq=due, other=written_as)
-        return due, said("第 %(seq)s 条是插入的:原第 %(seq)s 条排在它之后。", seq=due)
+            return due, said("次序被调换：第 %(seq)s 条的位置上是原第 %(other)s 条。", seq=due, other=written_as)
+        return due, said("第 %(seq)s 条是插入的：原第 %(seq)s 条排在它之后。", seq=due)
     if written_as is None:
-        return due, said("第 %(seq)s 条被改动:时间、人员、动作、对象、摘要或衔接与写入时不符。", seq=due)
+        return due, said("第 %(seq)s 条被改动：时间、人员、动作、对象、摘要或衔接与写入时不符。", seq=due)
     if written_as > due:
-        return due, said("原%(span)s被删除,其后各条被重新编号。", span=_span(due, written_as - 1))
+        return due, said("原%(span)s被删除，其后各条被重新编号。", span=_span(due, written_as - 1))
     if written_as < due:
-        return written_as, said("%(span)s是插入的,其后各条被重新编号。", span=_span(written_as, due - 1))
+        return written_as, said("%(span)s是插入的，其后各条被重新编号。", span=_span(written_as, due - 1))
     return _replaced_before(walk, due)
 
 
 def _replaced_before(walk: _Walk, due: int) -> tuple[int, str]:
     if walk.last == walk.start:
-        return due, said("第 %(seq)s 条不接在起点之后:起点不对,或此前的记录被替换。", seq=due)
+        return due, said("第 %(seq)s 条不接在起点之后：起点不对，或此前的记录被替换。", seq=due)
     before = walk.last.seq
     return before, said(
-        "第 %(before)s 条被改动或替换,并重算了摘要:第 %(seq)s 条仍记着原来的摘要。", before=before, seq=due
+        "第 %(before)s 条被改动或替换，并重算了摘要：第 %(seq)s 条仍记着原来的摘要。", before=before, seq=due
     )
 
 

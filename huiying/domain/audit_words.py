@@ -59,7 +59,7 @@ ACTIONS = (
     "token.revoked", "unit.added", "unit.changed",
 )  # fmt: skip
 #: Before each word where another language is looked up: 登录 is something else on a button than here.
-_MARK = "动作:"
+_MARK = "动作："
 
 
 def action_zh(action: str, say: Say = str) -> str:

@@ -366,7 +366,7 @@ def _action_clocks(clocks: list[Clock], facts: Facts, now: datetime) -> list[Clo
                 clock,
                 key=f"action:{clock.rule_id}",
                 origin=ClockOrigin.ACTION,
-                name=f"{clock.name}(内部行动)",
+                name=f"{clock.name}（内部行动）",
                 status=LimitStatus.INTERNAL,
                 started_at=begin,
                 due_at=due_at,
@@ -488,7 +488,7 @@ def _interval_clocks(
         clock = _plain_clock(
             f"{prefix}{number}",
             ClockOrigin.CONTINUOUS,
-            "持续发布(内部间隔)",
+            "持续发布（内部间隔）",
             LimitStatus.INTERNAL,
             "published_at",
             begin,
@@ -582,7 +582,7 @@ def second_person_reasons(
         reasons += _breach_reasons(was, now_is, first_grading=first_grading)
         revived = now_is is not None and now_is.state.is_open and now_is.due_at > was.due_at
         if was.state is ClockState.CANCELLED and was.was_breached and revived:
-            reasons.append(said("「%(clock)s」曾在待定级期间超时,现将重新起算", clock=term(was.name)))
+            reasons.append(said("「%(clock)s」曾在待定级期间超时，现将重新起算", clock=term(was.name)))
         taken_away = now_is is None or now_is.state in {ClockState.CANCELLED, ClockState.WAIVED}
         if was.state.is_open and taken_away and not first_grading:
             reasons.append(said("未完成的「%(clock)s」将被取消", clock=term(was.name)))

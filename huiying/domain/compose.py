@@ -94,13 +94,13 @@ class Letter:
 
 
 _HEADLINES = {
-    EventKind.REGISTERED: "新事项已登记,时限开始计时",
+    EventKind.REGISTERED: "新事项已登记，时限开始计时",
     EventKind.RELEASE_RECORDED: "已登记发布",
     EventKind.REGRADED: "定级已变更",
     EventKind.CLOSED: "事项已办结",
     EventKind.CHANGED: "事项信息已变更",
-    EventKind.DAILY_BRIEF: "每日简报:值班系统正常",
-    EventKind.TEST: "测试消息,无需处理",
+    EventKind.DAILY_BRIEF: "每日简报：值班系统正常",
+    EventKind.TEST: "测试消息，无需处理",
 }
 _STATES = {
     ClockState.SCHEDULED: "尚未起算",
@@ -176,7 +176,7 @@ def _milestone(clock_name: str) -> _Milestone:
 def _missing(subject: Subject, state: ClockState) -> str:
     """Where an open clock stands, and what it still waits for."""
     missing = _milestone(subject.name).missing
-    return missing if state is ClockState.RUNNING else f"已超时,{missing}"
+    return missing if state is ClockState.RUNNING else f"已超时，{missing}"
 
 
 def compose(letter: Letter, now: datetime) -> Notice:
@@ -209,7 +209,7 @@ def compose(letter: Letter, now: datetime) -> Notice:
         mentions=letter.mentions,
         drill=letter.matter.drill,
         resend=letter.resend,
-        previous_failed=";".join(text for text in (letter.previous_failed, letter.note) if text),
+        previous_failed="；".join(text for text in (letter.previous_failed, letter.note) if text),
         layout=_layout(letter),
     )
     return notice if first is None or _is_list_only(letter) else _about(notice, first, now)
@@ -271,7 +271,7 @@ def line_of(subject: Subject, now: datetime) -> str:
     title = f" {matter.notice_title}" if matter.notice_title else ""
     left = human_left(remaining_seconds(subject.due_at, now))
     state = left if subject.state.is_open else _STATES[subject.state]
-    return f"{state} {matter.no}{title}({subject.name})|{matter.unit_name}"
+    return f"{state} {matter.no}{title}（{subject.name}）|{matter.unit_name}"
 
 
 def remaining_seconds(due_at: datetime, now: datetime) -> int:
@@ -290,7 +290,7 @@ def share_used(subject: Subject, now: datetime) -> int | None:
 def moment(at: datetime) -> str:
     """A moment as a reader in China writes it; the year is understood."""
     local = at.astimezone(SHANGHAI)
-    return f"{local.month}月{local.day}日(周{_WEEKDAYS[local.weekday()]}){local:%H:%M}"
+    return f"{local.month}月{local.day}日（周{_WEEKDAYS[local.weekday()]}）{local:%H:%M}"
 
 
 def grade_text(matter: Matter) -> str:
@@ -316,7 +316,7 @@ def state_text(subject: Subject, now: datetime) -> str:
     if subject.state in {ClockState.RUNNING, ClockState.BREACHED}:
         return _missing(subject, subject.state)
     settled = subject.state in {ClockState.SATISFIED, ClockState.SATISFIED_LATE}
-    return _STATES[subject.state] + (f"(截止 {moment(subject.due_at)})" if settled else "")
+    return _STATES[subject.state] + (f"（截止 {moment(subject.due_at)}）" if settled else "")
 
 
 def basis_text(ground: Ground) -> str:
@@ -351,9 +351,9 @@ def _must_do(letter: Letter, first: Subject | None) -> tuple[str, ...]:
 def _headline(letter: Letter) -> str:
     if letter.kind is EventKind.DIGEST:
         count = len(letter.subjects) + len(letter.lines)
-        return f"系统中断后的汇总提醒,共{count}项" if count != 1 else "系统中断后的提醒"
+        return f"系统中断后的汇总提醒，共{count}项" if count != 1 else "系统中断后的提醒"
     if letter.as_list:
-        return f"汇总提醒,共{len(letter.subjects) + len(letter.lines)}项"
+        return f"汇总提醒，共{len(letter.subjects) + len(letter.lines)}项"
     return _HEADLINES.get(letter.kind, "")
 
 
@@ -365,4 +365,4 @@ def _next_step(following: Next | None, subject: Subject | None) -> str:
     due_at = following.due_at or (subject.due_at if subject is not None else None)
     verb = "督办" if due_at is not None and following.at > due_at else "提醒"
     named = f"「{following.clock}」" if following.clock else ""
-    return f"{moment(following.at)}{named}{_milestone(name).still},将{verb}{roles}"
+    return f"{moment(following.at)}{named}{_milestone(name).still}，将{verb}{roles}"

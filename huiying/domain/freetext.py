@@ -15,20 +15,22 @@ def checked(field: str, value: str, limit: int, name: str = "", *, required: boo
     """The text, stripped at its ends; raises ``InvalidInput`` naming the field (Chinese sentence)."""
     label = name or field
     if "\x00" in value:
-        raise InvalidInput(field, said("%(label)s中含有空字符(NUL),请删除后重新提交。内容未登记。", label=term(label)))
+        raise InvalidInput(
+            field, said("%(label)s中含有空字符（NUL），请删除后重新提交。内容未登记。", label=term(label))
+        )
     try:
         value.encode("utf-8")
     except UnicodeEncodeError:
         raise InvalidInput(
             field,
-            said("%(label)s中含有无法保存的字符(不成对的代理项),请删除后重新提交。内容未登记。", label=term(label)),
+            said("%(label)s中含有无法保存的字符（不成对的代理项），请删除后重新提交。内容未登记。", label=term(label)),
         ) from None
     text = value.strip()
     if len(text) > limit:
         raise InvalidInput(
             field,
             said(
-                "%(label)s超过 %(limit)s 字(现为 %(count)s 字),请缩短后重新提交。内容未登记。",
+                "%(label)s超过 %(limit)s 字（现为 %(count)s 字），请缩短后重新提交。内容未登记。",
                 label=term(label),
                 limit=limit,
                 count=len(text),

@@ -222,13 +222,15 @@ def check_times(times: Sequence[TimeFact], now: datetime) -> None:
     by_kind: dict[TimeKind, TimeFact] = {}
     for fact in times:
         if fact.value.tzinfo is None:
-            raise InvalidInput(fact.kind, said("%(kind)s缺少时区,请写明如 2026-11-22T08:30:00+08:00。", kind=fact.kind))
+            raise InvalidInput(
+                fact.kind, said("%(kind)s缺少时区，请写明如 2026-11-22T08:30:00+08:00。", kind=fact.kind)
+            )
         if fact.value > now:
-            raise InvalidInput(fact.kind, said("%(kind)s晚于当前时间,请核对。内容未登记。", kind=fact.kind))
+            raise InvalidInput(fact.kind, said("%(kind)s晚于当前时间，请核对。内容未登记。", kind=fact.kind))
         by_kind[fact.kind] = fact
     occurred, exposed = by_kind.get(TimeKind.OCCURRED), by_kind.get(TimeKind.EXPOSED)
     if occurred and exposed and occurred.value > exposed.value:
-        raise InvalidInput(TimeKind.OCCURRED, "事发时间晚于首发(曝光)时间,请核对两个时间。内容未登记。")
+        raise InvalidInput(TimeKind.OCCURRED, "事发时间晚于首发（曝光）时间，请核对两个时间。内容未登记。")
 
 
 def to_precision(value: datetime, precision: str) -> datetime:

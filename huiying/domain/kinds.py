@@ -60,7 +60,7 @@ class TimeKind(Word):
     """The times of an incident that people state, each with its source."""
 
     OCCURRED = "occurred_at", "事发时间"
-    EXPOSED = "first_exposed_at", "首发(曝光)时间"
+    EXPOSED = "first_exposed_at", "首发（曝光）时间"
     CAPTURED = "captured_at", "系统抓取时间"
     DETECTED = "detected_at", "发现时间"
     NOTIFIED = "notified_at", "接报时间"
@@ -71,7 +71,7 @@ class GradeBasis(Word):
     """Why a grading was made."""
 
     INITIAL = "initial", "初次定级"
-    CORRECTION = "correction", "更正定级(自始如此)"
+    CORRECTION = "correction", "更正定级（自始如此）"
     WORSENED = "worsened", "事态升级"
     DOWNGRADE = "downgrade", "降级"
 

@@ -21,15 +21,15 @@ _DAY = timedelta(days=1)
 
 #: Why a duty has no date, by its kind.
 NO_DATE = {
-    "vague": "原文只写“定期”“及时”“适时”之类,没有数值,不推定日期。",
-    "continuous": "原文要求实时、动态或长期进行,没有期限可算。",
-    "sync": "原文要求与另一项工作同步,随该项工作一并完成,没有单独的期限。",
-    "kpi": "这是比率要求,按考核期统计,没有单个到期日。",
-    "statutory_ref": "原文援引法定时限,每件申请按《政府信息公开条例》分别计算,不在本表推定。",
-    "multi_year": "原文写了年数但没有写起点,无法推算到期日。",
-    "staffing": "这是人员配备要求,没有期限。",
-    "event_then": "原文要求在某事之后“及时”办理,没有数值,不推定日期。",
-    "ledger": "这是建立台账的要求,没有期限。",
+    "vague": "原文只写“定期”“及时”“适时”之类，没有数值，不推定日期。",
+    "continuous": "原文要求实时、动态或长期进行，没有期限可算。",
+    "sync": "原文要求与另一项工作同步，随该项工作一并完成，没有单独的期限。",
+    "kpi": "这是比率要求，按考核期统计，没有单个到期日。",
+    "statutory_ref": "原文援引法定时限，每件申请按《政府信息公开条例》分别计算，不在本表推定。",
+    "multi_year": "原文写了年数但没有写起点，无法推算到期日。",
+    "staffing": "这是人员配备要求，没有期限。",
+    "event_then": "原文要求在某事之后“及时”办理，没有数值，不推定日期。",
+    "ledger": "这是建立台账的要求，没有期限。",
 }
 
 #: What a working-day limit counts from, in the documents' own words.
@@ -148,7 +148,7 @@ def _finish(due: ObligationDue, calendar: WorkCalendar) -> ObligationDue:
         due_date=day,
         due_at=end_of_day(day),
         provisional=calendar.is_provisional(due.due_date, day),
-        note_zh=said("%(note)s遇非工作日,按本单位设置顺延至下一工作日。", note=due.note_zh),
+        note_zh=said("%(note)s遇非工作日，按本单位设置顺延至下一工作日。", note=due.note_zh),
         calendar=calendar.versions(due.due_date, day),
     )
 
@@ -158,12 +158,12 @@ def _date(obligation: Obligation, name: str) -> date:
 
 
 def _fixed_date(obligation: Obligation) -> tuple[date, str]:
-    return _date(obligation, "date"), "文件写明的日期;遇周末、节假日不顺延(本系统理解)。"
+    return _date(obligation, "date"), "文件写明的日期；遇周末、节假日不顺延（本系统理解）。"
 
 
 def _window_end(obligation: Obligation) -> tuple[date, str]:
     first, last = _date(obligation, "from"), _date(obligation, "to")
-    return last, said("文件写明的时段:%(first)s至%(last)s。", first=first, last=last)
+    return last, said("文件写明的时段：%(first)s至%(last)s。", first=first, last=last)
 
 
 _DATED = {"fixed_date": _fixed_date, "window": _window_end, "yearly_date": None}
@@ -175,7 +175,7 @@ def _dated(obligation: Obligation, years: range) -> list[ObligationDue]:
     if read is not None:
         day, note = read(obligation)
         return [_due(obligation, str(day.year), day, note)] if day.year in years else []
-    note = "文件写明每年的日期;遇周末、节假日不顺延(本系统理解)。"
+    note = "文件写明每年的日期；遇周末、节假日不顺延（本系统理解）。"
     return [
         _due(obligation, str(year), date.fromisoformat(f"{year}-{obligation.parsed['date']}"), note) for year in years
     ]
@@ -194,12 +194,12 @@ def _workdays(
         return (
             _none(
                 obligation,
-                said("自%(anchor)s起%(n)s个工作日;该日期尚未登记,登记后计算。", anchor=term(ANCHOR_ZH[anchor]), n=n),
+                said("自%(anchor)s起%(n)s个工作日；该日期尚未登记，登记后计算。", anchor=term(ANCHOR_ZH[anchor]), n=n),
             ),
         )
     due = calendar.add_working_days(start, n)
     note = said(
-        "自%(anchor)s%(start)s起%(n)s个工作日,起算当日不计入。", anchor=term(ANCHOR_ZH[anchor]), start=start, n=n
+        "自%(anchor)s%(start)s起%(n)s个工作日，起算当日不计入。", anchor=term(ANCHOR_ZH[anchor]), start=start, n=n
     )
     made = _due(obligation, str(start), due.due_date, note, provisional=due.provisional, versions=due.calendar)
     # Like a week, a limit belongs to the year of its due date alone, so that asking year by year gives it once.
@@ -208,7 +208,7 @@ def _workdays(
 
 def _month_start(obligation: Obligation, period: _Period, n: int, calendar: WorkCalendar) -> ObligationDue:
     day = calendar.first_working_days(period.first.year, period.first.month, n)[-1]
-    note = said("每月首个工作日起(含)第%(n)s个工作日。", n=n)
+    note = said("每月首个工作日起（含）第%(n)s个工作日。", n=n)
     return _due(
         obligation,
         period.label,
@@ -226,7 +226,9 @@ def _recurring(obligation: Obligation, years: range, anchors: Mapping[str, date]
         return [
             _none(
                 obligation,
-                said("前提(%(condition)s)尚未登记,登记后计算。", condition=term(ANCHOR_ZH.get(condition, condition))),
+                said(
+                    "前提（%(condition)s）尚未登记，登记后计算。", condition=term(ANCHOR_ZH.get(condition, condition))
+                ),
             )
         ]
     found = [
@@ -245,7 +247,7 @@ def _recurrence(obligation: Obligation, every: str, period: _Period) -> Obligati
         return _due(obligation, period.label, day, "每年一次。")
     often = said("一次") if times == 1 else said("%(times)s次", times=times)
     note = said(
-        "每%(period)s%(often)s,原文没有写期内日期;%(until)s。",
+        "每%(period)s%(often)s，原文没有写期内日期；%(until)s。",
         period=term(_PERIOD_ZH[every]),
         often=often,
         until=_until(every),
@@ -255,14 +257,14 @@ def _recurrence(obligation: Obligation, every: str, period: _Period) -> Obligati
 
 def _until(every: str) -> str:
     if every == "day":
-        return said("以当日24:00为限(本系统理解)")
-    return said("以该%(period)s最后一日24:00为限(本系统理解)", period=term(_PERIOD_ZH[every]))
+        return said("以当日24:00为限（本系统理解）")
+    return said("以该%(period)s最后一日24:00为限（本系统理解）", period=term(_PERIOD_ZH[every]))
 
 
 def _quota(obligation: Obligation, years: range, calendar: WorkCalendar) -> list[ObligationDue]:
     per = str(obligation.parsed["per"])
     note = said(
-        "每%(period)s不少于%(times)s次,%(until)s。",
+        "每%(period)s不少于%(times)s次，%(until)s。",
         period=term(_PERIOD_ZH[per]),
         times=obligation.parsed["at_least"],
         until=_until(per),
@@ -285,7 +287,7 @@ def _weekly_quota(obligation: Obligation, period: _Period, note: str, calendar: 
     if calendar.workdays_between(period.first, period.last):
         return due
     if obligation.parsed["weeks_without_workdays"] == "exempt":
-        exempt = _with_note(obligation, "本周没有工作日,按本规则包免除。")
+        exempt = _with_note(obligation, "本周没有工作日，按本规则包免除。")
         return replace(due, due_date=None, due_at=None, note_zh=exempt, no_workdays=True)
     return replace(due, note_zh=said("%(note)s本周没有工作日。", note=due.note_zh), no_workdays=True)
 

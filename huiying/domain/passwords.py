@@ -119,7 +119,7 @@ def fault(password: str, person_id: str, name: str) -> str:
     if _names_person(password, person_id, name):
         return "新密码不能包含本人的编号或姓名。密码未改动。"
     if _is_weak(password):
-        return "新密码太常见或太有规律,容易被猜中,请另想一个。密码未改动。"
+        return "新密码太常见或太有规律，容易被猜中，请另想一个。密码未改动。"
     return ""
 
 

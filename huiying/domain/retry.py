@@ -61,7 +61,7 @@ def judge(outcome: Outcome, attempts: int, now: datetime, chance: float) -> Verd
         case Accepted(provider_id):
             return Verdict(DeliveryState.SENT, "accepted", provider_id=provider_id)
         case Partial(refused, reason):
-            told = reason or said("未送达:%(refused)s", refused=listed(refused))
+            told = reason or said("未送达：%(refused)s", refused=listed(refused))
             return Verdict(DeliveryState.PARTIAL, "partial", reason=told)
         case RateLimited(until, code):
             return _judge_limited(until, code, attempts, now)

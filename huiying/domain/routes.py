@@ -17,7 +17,7 @@ from huiying.domain.retry import SHORT_WAIT
 from huiying.domain.roster import UNASSIGNED, Addressee
 
 PHONE_MISSING = "电话短信渠道未配置"
-NOBODY_IN_PERSON = "无人可由个人渠道送达,改发工作群"
+NOBODY_IN_PERSON = "无人可由个人渠道送达，改发工作群"
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +133,7 @@ def choose(
     if Audience.PERSONAL in audience or note or not grouped:
         routes += _personal_routes(people, ways, band, now, note)
     if roles and not grouped and not reaches_somebody(people, ways, now):
-        told = ";".join(text for text in (note, NOBODY_IN_PERSON) if text)
+        told = "；".join(text for text in (note, NOBODY_IN_PERSON) if text)
         grouped = _group_routes(people, ways, band, now, told)
     return (*routes, *grouped)
 

@@ -20,7 +20,7 @@ def line(field: str, value: str, longest: int, name: str = "", *, required: bool
     text = checked(field, value, longest, name, required=required)
     if _NOT_ONE_LINE.search(text):
         raise InvalidInput(
-            field, said("%(name)s只能写一行,不能含换行或控制字符。内容未登记。", name=term(name or field))
+            field, said("%(name)s只能写一行，不能含换行或控制字符。内容未登记。", name=term(name or field))
         )
     return text
 
@@ -28,7 +28,7 @@ def line(field: str, value: str, longest: int, name: str = "", *, required: bool
 def identifier(field: str, value: str) -> str:
     """An id chosen by the operator: ASCII, at most 64 characters."""
     if not _ID.fullmatch(value):
-        raise InvalidInput(field, "编号只用英文字母、数字、点、下划线和连字符,以字母或数字开头,最多 64 个字符。")
+        raise InvalidInput(field, "编号只用英文字母、数字、点、下划线和连字符，以字母或数字开头，最多 64 个字符。")
     return value
 
 
@@ -38,14 +38,14 @@ def moment(field: str, text: str) -> datetime:
         at = datetime.fromisoformat(text.strip())
     except ValueError:
         raise InvalidInput(
-            field, said("「%(text)s」不是时间,请写成 2026-11-22T08:30:00+08:00。", text=_short(text))
+            field, said("「%(text)s」不是时间，请写成 2026-11-22T08:30:00+08:00。", text=_short(text))
         ) from None
     if at.tzinfo is None:
         raise InvalidInput(
-            field, said("「%(text)s」缺少时区,请写明如 2026-11-22T08:30:00+08:00(北京时间)。", text=_short(text))
+            field, said("「%(text)s」缺少时区，请写明如 2026-11-22T08:30:00+08:00（北京时间）。", text=_short(text))
         )
     if not _EARLIEST_YEAR <= at.year <= _LATEST_YEAR:
-        raise InvalidInput(field, said("「%(text)s」的年份不合理,请核对。", text=_short(text)))
+        raise InvalidInput(field, said("「%(text)s」的年份不合理，请核对。", text=_short(text)))
     return at
 
 

@@ -147,7 +147,7 @@ def due_text(due_at: datetime, *, provisional: bool = False) -> Sentence:
     local = due_at.astimezone(SHANGHAI)
     day, hour = (local.date() - _DAY, "24:00") if local.time() == time(0) else (local.date(), f"{local:%H:%M}")
     text = said("%(month)s月%(day)s日%(time)s", month=day.month, day=day.day, time=hour)
-    return said("%(due)s(暂定)", due=text) if provisional else text
+    return said("%(due)s（暂定）", due=text) if provisional else text
 
 
 def year_to_dict(year: YearCalendar) -> dict[str, Any]:

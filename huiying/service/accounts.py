@@ -26,9 +26,9 @@ from huiying.service.views import shown
 from huiying.store import tables as t
 from huiying.store.db import Tx
 
-_WRONG_OLD = "现用密码不正确,密码未改动。连续输错 5 次将锁定账号 15 分钟。"
+_WRONG_OLD = "现用密码不正确，密码未改动。连续输错 5 次将锁定账号 15 分钟。"
 _USED_BEFORE = said("新密码不能与最近 %(count)s 次用过的密码相同。密码未改动。", count=passwords.REMEMBERED)
-_STALE_ONE_TIME = "登录所用的一次性密码已失效(过期、已使用或已重新发放),密码未改动。请向管理员领取新的一次性密码。"
+_STALE_ONE_TIME = "登录所用的一次性密码已失效（过期、已使用或已重新发放），密码未改动。请向管理员领取新的一次性密码。"
 
 
 # -- by oneself --------------------------------------------------------------------------------------------------------
@@ -62,7 +62,7 @@ def change_password(
 
 def _set_password(services: Services, tx: Tx, row: Any, history: list[str], digest: str) -> tuple[str, Session]:
     if _history(tx, row.person_id) != history:
-        raise Conflict("密码刚在另一处改动过,本次未改动。请重新登录后再试。")
+        raise Conflict("密码刚在另一处改动过，本次未改动。请重新登录后再试。")
     _use_up(services, tx, row)
     values = {"password_hash": digest, "must_change": False, "changed_at": tx.now}
     kept = [digest, *history][: passwords.REMEMBERED]
@@ -171,7 +171,7 @@ def set_subject(services: Services, actor: Actor, person_id: str, subject: str) 
         _managed(tx, actor, person_id)
         taken = tx.value(sa.select(t.account.c.person_id).where(t.account.c.oidc_subject == wanted)) if wanted else None
         if taken not in {None, person_id}:
-            raise Conflict("该统一身份标识已对应另一人员,未改动。")
+            raise Conflict("该统一身份标识已对应另一人员，未改动。")
         if wanted:
             resets.require_apart(tx, actor, person_id, Factor.PASSWORD)
             resets.tell(tx, actor, person_id, "account.subject")

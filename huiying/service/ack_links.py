@@ -30,8 +30,8 @@ _TOKEN = re.compile(r"[A-Za-z0-9_-]{22}")
 #: What a digest's page shows of its clocks; the page stays small.
 MOST_LINES = 20
 
-UNKNOWN = "链接无效:请核对是否完整复制,或在系统中查看事项。"
-EXPIRED = "链接已过期:时钟结束满 24 小时后不再受理签收。"
+UNKNOWN = "链接无效：请核对是否完整复制，或在系统中查看事项。"
+EXPIRED = "链接已过期：时钟结束满 24 小时后不再受理签收。"
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +103,7 @@ def _actor(link: AckLink, person_id: str) -> tuple[Actor, str]:
     if not link.is_group:
         return Actor(f"person:{link.person_id}", link.person_id, may), "link"
     if person_id not in {choice for choice, _ in link.choices}:
-        raise InvalidInput("person", "请先选择您的姓名,再签收。")
+        raise InvalidInput("person", "请先选择您的姓名，再签收。")
     # Anybody in the group could have pressed the button: the chain names the link, not the person.
     return Actor(f"group:{link.notice_no}", person_id, may), "group"
 
@@ -212,7 +212,7 @@ def _choices(tx: Tx, people: Any) -> tuple[tuple[str, str], ...]:
     rows = tx.all(sa.select(t.person.c.id, t.person.c.name).where(t.person.c.id.in_(roles), t.person.c.active))
     names = {row.id: row.name for row in rows}
     return tuple(
-        (person_id, f"{names[person_id]}({role})" if role else names[person_id])
+        (person_id, f"{names[person_id]}（{role}）" if role else names[person_id])
         for person_id, role in roles.items()
         if person_id in names
     )

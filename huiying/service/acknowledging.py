@@ -100,7 +100,7 @@ def acknowledge_clocks(services: Services, actor: Actor, clock_ids: Iterable[int
         )  # fmt: skip
         mine = [row for row in rows if in_scope(tx, actor, [u for u in (row.lead, row.unit_id, *row.co_units) if u])]
         if not mine:
-            raise Refused("所选时钟都已结束或不在您的权限范围内,未作任何改动。请刷新页面后重新选择。")
+            raise Refused("所选时钟都已结束或不在您的权限范围内，未作任何改动。请刷新页面后重新选择。")
         targets = {_Target(row.incident_id, row.id, EVERY_STEP, _ACK_SECONDS) for row in mine}
         _write(tx, actor.person_id or actor.id, actor.id, targets, via, "", "")
         return len(mine), len(wanted) - len(mine)
@@ -160,7 +160,7 @@ def _open_clocks(tx: Tx, condition: sa.ColumnElement[bool]) -> list[Any]:
 
 def _write(tx: Tx, who: str, by: str, targets: set[_Target], via: str, notice_no: str, note: str) -> None:
     if not targets:
-        raise Refused("目前没有需要您签收的提醒,未作任何改动。")
+        raise Refused("目前没有需要您签收的提醒，未作任何改动。")
     ordered = sorted(targets, key=lambda target: (target.incident_id, target.clock_id or 0, target.step))
     rows = [
         {

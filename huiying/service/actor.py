@@ -47,4 +47,4 @@ class Actor:
     def require(self, permission: str) -> None:
         """Raise ``Forbidden`` unless the actor holds the permission."""
         if permission not in self.permissions:
-            raise Forbidden("您的账号没有此项权限,操作未执行。如需办理,请联系管理员。", permission=permission)
+            raise Forbidden("您的账号没有此项权限，操作未执行。如需办理，请联系管理员。", permission=permission)

@@ -76,7 +76,7 @@ class Manifest:
 
 def damaged(what: str) -> Refused:
     """The refusal of an archive; nothing has been changed."""
-    return Refused(f"备份文件不可用,未作任何改动:{what}")
+    return Refused(f"备份文件不可用，未作任何改动：{what}")
 
 
 # -- writing -----------------------------------------------------------------------------------------------------------
@@ -169,7 +169,7 @@ def open_archive(path: Path) -> Iterator[Archive]:
     try:
         file = path.open("rb")
     except OSError as error:
-        raise damaged(f"无法打开({error.strerror})。") from error
+        raise damaged(f"无法打开（{error.strerror}）。") from error
     with file:
         _check_directory(file)
         with _plain_errors("目录"):
@@ -183,7 +183,7 @@ def _plain_errors(what: str) -> Iterator[None]:
     try:
         yield
     except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, OSError, ValueError) as error:
-        raise damaged(f"{what} 已损坏,或不是本系统的备份。") from error
+        raise damaged(f"{what} 已损坏，或不是本系统的备份。") from error
 
 
 _END = struct.Struct("<4s4H2LH")
@@ -197,7 +197,7 @@ def _check_directory(file: BinaryIO) -> None:
     file.seek(size - tail)
     data = file.read(tail)
     if len(data) < _END.size or data[-_END.size :][:4] != b"PK\x05\x06" or data[-2:] != b"\0\0":
-        raise damaged("不是本系统的备份,或已被截断。")
+        raise damaged("不是本系统的备份，或已被截断。")
     length = _END.unpack(data[-_END.size :])[5]
     if data[:4] == b"PK\x06\x06" and len(data) == _END64.size + 20 + _END.size:
         length = _END64.unpack(data[: _END64.size])[8]
@@ -209,7 +209,7 @@ def _check_directory(file: BinaryIO) -> None:
 def _check_form(opened: zipfile.ZipFile, file_size: int) -> Manifest:
     infos = {info.filename: info for info in opened.infolist()}
     if len(infos) != len(opened.infolist()) or not {_MANIFEST, _NOTES} <= set(infos):
-        raise damaged("成员重名,或缺少清单。")
+        raise damaged("成员重名，或缺少清单。")
     for info in infos.values():
         _check_member(info)
     if sum(info.compress_size for info in infos.values()) > file_size:
@@ -228,7 +228,7 @@ def _check_member(info: zipfile.ZipInfo) -> None:
     if info.flag_bits & 0x1 or info.compress_type not in {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED}:
         raise damaged(f"成员 {info.filename[:80]!r} 的压缩方式不被接受。")
     if info.file_size > _SMALL and info.compress_size < info.file_size * _SMALLEST_SHARE:
-        raise damaged(f"成员 {info.filename[:80]!r} 的压缩比异常,疑为压缩炸弹。")
+        raise damaged(f"成员 {info.filename[:80]!r} 的压缩比异常，疑为压缩炸弹。")
 
 
 def _read_manifest(text: bytes) -> Manifest:

@@ -45,7 +45,7 @@ def add_task(
 
 def _aware(name: str, at: datetime) -> datetime:
     if at.tzinfo is None:
-        raise InvalidInput(name, "时间缺少时区,请写明如 2026-11-22T08:30:00+08:00。未作任何改动。")
+        raise InvalidInput(name, "时间缺少时区，请写明如 2026-11-22T08:30:00+08:00。未作任何改动。")
     return to_precision(at, "second")
 
 
@@ -77,7 +77,7 @@ def _task_done(change: Change, payload: dict[str, Any]) -> None:
 
 def _not_future(change: Change, at: str) -> None:
     if instant(at) > change.tx.now:
-        raise InvalidInput("at", "时间晚于当前时间,请核对。未作任何改动。")
+        raise InvalidInput("at", "时间晚于当前时间，请核对。未作任何改动。")
 
 
 def add_transfer(
@@ -105,17 +105,17 @@ def _transfer_feedback(change: Change, payload: dict[str, Any]) -> None:
     if found is None:
         raise NotFound(said("事项 %(no)s 没有编号为 %(key)s 的转办通知。", no=change.row.no, key=payload["key"]))
     if found.feedback_at is not None:
-        raise Refused(said("转办通知 %(key)s 已反馈过,未作任何改动。", key=payload["key"]))
+        raise Refused(said("转办通知 %(key)s 已反馈过，未作任何改动。", key=payload["key"]))
     _not_future(change, payload["at"])
     if found.due_at is not None and instant(payload["at"]) <= found.due_at < change.tx.now:
-        change.reasons.append(said("转办通知反馈:按时反馈但逾期登记,须由第二人确认"))
+        change.reasons.append(said("转办通知反馈：按时反馈但逾期登记，须由第二人确认"))
     change.note("transfer_feedback", payload)
 
 
 def set_continuous(services: Services, actor: Actor, no: str, every_hours: int) -> dict[str, Any]:
     """Set the office's interval for 持续发布 (1–168 hours; 0 stops it): an internal clock."""
     if not 0 <= every_hours <= 168:
-        raise InvalidInput("every_hours", "持续发布间隔须为 1 至 168 小时,0 表示停止。未作任何改动。")
+        raise InvalidInput("every_hours", "持续发布间隔须为 1 至 168 小时，0 表示停止。未作任何改动。")
     return execute(services, actor, "continuous", no, {"every_hours": every_hours})
 
 
@@ -163,7 +163,7 @@ def _attribution(change: Change, payload: dict[str, Any]) -> None:
     change.allow_ended = True
     row = repo.clock_rows(change.tx, change.row.id, change.row.cycle).get(payload["clock_key"])
     if row is None or row.noticed_at is None:
-        raise Refused("该时钟没有超时记录,无需归因。未作任何改动。")
+        raise Refused("该时钟没有超时记录，无需归因。未作任何改动。")
     change.tx.run(
         t.clock.update()
         .where(t.clock.c.id == row.id)
@@ -214,4 +214,4 @@ def _reassign(change: Change, payload: dict[str, Any]) -> None:
         )
     change.columns = {"unit_id": payload["unit_id"]}
     change.note("reassigned", payload)
-    change.announce = (EventKind.CHANGED, DESK, Band.NOTICE, "主办单位已变更,请新主办单位签收")
+    change.announce = (EventKind.CHANGED, DESK, Band.NOTICE, "主办单位已变更，请新主办单位签收")

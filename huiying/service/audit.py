@@ -42,9 +42,9 @@ def read_anchor_file(path: Path) -> list[Anchor]:
     try:
         anchors = parse_anchors(path.read_text(encoding="utf-8-sig"))
     except OSError as error:
-        raise InvalidInput("anchor", f"无法读取锚点文件:{error.strerror}") from error
+        raise InvalidInput("anchor", f"无法读取锚点文件：{error.strerror}") from error
     except ValueError as error:
-        raise InvalidInput("anchor", f"锚点文件有误:{error}") from error
+        raise InvalidInput("anchor", f"锚点文件有误：{error}") from error
     if not anchors:
         raise InvalidInput("anchor", "锚点文件中没有以「审计锚点」开头的行。")
     return anchors
@@ -71,7 +71,7 @@ def export(
     try:
         start, entries, made = _write_all(store, folder, since or 0, progress)
     except OSError as error:
-        raise Unavailable(f"导出未完成:{error.strerror}。请删除目录 {folder.name} 后重试。") from error
+        raise Unavailable(f"导出未完成：{error.strerror}。请删除目录 {folder.name} 后重试。") from error
     if actor:
         with store.transaction(actor) as tx:
             tx.audit("audit.export", "audit", {"after": start.seq, "count": made.count, "hash": made.hash})
@@ -85,7 +85,7 @@ def _write_all(store: Store, folder: Path, since: int, progress: Progress | None
         start = read_place(tx.conn, since)
         if start is None:
             raise InvalidInput(
-                "since", said("审计记录中没有第 %(since)s 条,现有 %(count)s 条。", since=since, count=head.seq)
+                "since", said("审计记录中没有第 %(since)s 条，现有 %(count)s 条。", since=since, count=head.seq)
             )
         entries = count_entries(tx.conn, start.seq)
         made = Anchor(head.seq, head.hash, tx.now)
@@ -133,9 +133,9 @@ def _prepare(folder: Path) -> None:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         occupied = any(folder.iterdir())
     except OSError as error:
-        raise InvalidInput("folder", f"无法使用该目录:{error.strerror}") from error
+        raise InvalidInput("folder", f"无法使用该目录：{error.strerror}") from error
     if occupied:
-        raise Refused("导出目录不是空的,未写入任何内容。请指定新目录或空目录。")
+        raise Refused("导出目录不是空的，未写入任何内容。请指定新目录或空目录。")
 
 
 def _write(path: Path, text: str) -> None:

@@ -86,7 +86,7 @@ class ChainCheck:
             fault = error.message
         except Exception:  # noqa: BLE001 - a check that cannot be carried out is said on the page
             logger.exception("the check of the audit chain failed")
-            fault = "校验未能完成:系统内部出错,审计记录未受影响。请重试;若持续出现,请联系系统管理员。"
+            fault = "校验未能完成：系统内部出错，审计记录未受影响。请重试；若持续出现，请联系系统管理员。"
         with self._lock:
             kept = self._state
             self._state = CheckState(

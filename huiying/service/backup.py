@@ -37,15 +37,15 @@ Progress = Callable[[int, int], None]
 
 #: To be shown after every backup and before every restore.
 KEY_NOTICE = (
-    "注意:备份中没有密钥。电话、邮箱和渠道密钥在备份中是加密的,解开它们要用数据目录中的 secret.key;"
-    "签收链接依赖同一目录中的 server.key。请把这两个文件另行保存在与备份不同的地方,恢复前先放回新的数据目录:"
-    "没有 secret.key,恢复后的联系方式和渠道密钥无法解开。"
+    "注意：备份中没有密钥。电话、邮箱和渠道密钥在备份中是加密的，解开它们要用数据目录中的 secret.key;"
+    "签收链接依赖同一目录中的 server.key。请把这两个文件另行保存在与备份不同的地方，恢复前先放回新的数据目录："
+    "没有 secret.key，恢复后的联系方式和渠道密钥无法解开。"
 )
-_NOTES = f"""本文件是回应系统的备份(huiying restore 可恢复到 SQLite 或 PostgreSQL)。
+_NOTES = f"""本文件是回应系统的备份（huiying restore 可恢复到 SQLite 或 PostgreSQL）。
 
 {KEY_NOTICE}
 
-tables/*.jsonl 每行一条记录,列名见 manifest.json;时刻是自 1970-01-01T00:00Z 起的微秒数。
+tables/*.jsonl 每行一条记录，列名见 manifest.json；时刻是自 1970-01-01T00:00Z 起的微秒数。
 """
 HELD = "dispatch_held"
 _BEIJING = timezone(timedelta(hours=8))
@@ -124,7 +124,7 @@ def backup(store: Store, path: Path, progress: Progress | None = None, *, actor:
 def _target(path: Path, now: datetime) -> Path:
     target = path / f"huiying-{now.astimezone(_BEIJING):%Y%m%d-%H%M%S}.zip" if path.is_dir() else path
     if target.exists():
-        raise Refused(f"{target.name} 已存在,备份从不覆盖文件。请换一个文件名,或指定一个目录。")
+        raise Refused(f"{target.name} 已存在，备份从不覆盖文件。请换一个文件名，或指定一个目录。")
     if not target.parent.is_dir():
         raise InvalidInput("path", "备份文件所在的目录不存在。")
     return target
@@ -148,7 +148,7 @@ def _disk_sentences() -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        failure = Unavailable(f"备份未完成({error.strerror}):没有留下文件,系统数据不受影响。请检查磁盘后重试。")
+        failure = Unavailable(f"备份未完成（{error.strerror}）：没有留下文件，系统数据不受影响。请检查磁盘后重试。")
         failure.status = 507 if error.errno == errno.ENOSPC else failure.status
         raise failure from error
 
@@ -194,9 +194,9 @@ def _note(store: Store, actor: str, name: str, digest: str, manifest: Manifest, 
 
 def _report(target: Path, size: int, digest: str, manifest: Manifest, verdict: Verdict) -> str:
     made = f"{manifest.made_at.astimezone(_BEIJING):%Y-%m-%d %H:%M:%S}"
-    done = "备份完成并已复核" if verdict.ok else f"备份已写成,但审计链有误,请立即查明:{verdict.reason_zh}\n文件"
+    done = "备份完成并已复核" if verdict.ok else f"备份已写成，但审计链有误，请立即查明：{verdict.reason_zh}\n文件"
     return (
-        f"{done}:{target.name},{manifest.rows} 条记录,{size} 字节,数据截至 {made},审计 {manifest.head.seq} 条。\n"
+        f"{done}：{target.name}，{manifest.rows} 条记录，{size} 字节，数据截至 {made}，审计 {manifest.head.seq} 条。\n"
         f"SHA-256 {digest}\n{KEY_NOTICE}"
     )
 
@@ -277,7 +277,7 @@ def restore(
 def _refuse_newer(manifest: Manifest) -> None:
     if not 1 <= manifest.schema <= SCHEMA_VERSION:
         raise Refused(
-            f"备份的数据库结构版本为 {manifest.schema},本程序只认识到版本 {SCHEMA_VERSION}:请用新版程序恢复。未作任何改动。"
+            f"备份的数据库结构版本为 {manifest.schema}，本程序只认识到版本 {SCHEMA_VERSION}：请用新版程序恢复。未作任何改动。"
         )
 
 
@@ -288,14 +288,14 @@ def _make_room(conn: Connection, now: datetime, *, force: bool) -> Head | None:
         conn.exec_driver_sql("SET LOCAL lock_timeout = '10s'")
     tables = sa.inspect(conn).get_table_names()
     if "heartbeat" in tables and conn.execute(sa.select(heartbeat).where(heartbeat.c.at > now - _ALIVE)).first():
-        raise Refused("系统仍在运行:请先停止全部进程(20 秒后)再恢复。未作任何改动。")
+        raise Refused("系统仍在运行：请先停止全部进程（20 秒后）再恢复。未作任何改动。")
     if dump.is_empty(conn):
         replaced = None
     elif force:
         replaced = read_head(conn) if "audit_head" in tables else None
     else:
         raise Refused(
-            "目标数据库不是空的:恢复会替换其中全部数据。确需替换请先备份现有数据,再明确要求覆盖。未作任何改动。"
+            "目标数据库不是空的：恢复会替换其中全部数据。确需替换请先备份现有数据，再明确要求覆盖。未作任何改动。"
         )
     dump.drop_everything(conn)
     return replaced
@@ -370,6 +370,6 @@ def _entry(path: Path, manifest: Manifest, verdict: Verdict, replaced: Head | No
 def _restored_report(manifest: Manifest, verdict: Verdict) -> str:
     made = f"{manifest.made_at.astimezone(_BEIJING):%Y-%m-%d %H:%M:%S}"
     return (
-        f"恢复完成:{manifest.rows} 条记录,数据截至 {made};此后登记的事项须补登。{verdict.reason_zh}\n"
-        f"通知发送已暂停:请确认 {made} 之后原系统已发出哪些提醒,确认后才会恢复发送。\n{KEY_NOTICE}"
+        f"恢复完成：{manifest.rows} 条记录，数据截至 {made}；此后登记的事项须补登。{verdict.reason_zh}\n"
+        f"通知发送已暂停：请确认 {made} 之后原系统已发出哪些提醒，确认后才会恢复发送。\n{KEY_NOTICE}"
     )

@@ -57,7 +57,7 @@ def show_year(services: Services, year: int, version: str = "") -> dict[str, Any
     with services.store.reading() as tx:
         body = tx.value(sa.select(table.body).where(table.year == year, wanted))
     if body is None:
-        raise NotFound(said("没有 %(year)s 年的工作日历(或没有这个版本)。请在工作日历页导入。", year=year))
+        raise NotFound(said("没有 %(year)s 年的工作日历（或没有这个版本）。请在工作日历页导入。", year=year))
     found = year_from_dict(body)
     return {
         "year": year,

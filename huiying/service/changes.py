@@ -142,8 +142,8 @@ def _refuse_for_now(
         request_id = keep_request(tx, row, name, payload, actor.id, reasons)
     raise NeedsSecondPerson(
         said(
-            "此项变更须由另一人复核:%(reasons)s。已保存为待复核申请 %(request_id)s,请另一人用本人账号确认;确认前一切时限照原样计算。",
-            reasons=listed(map(term, reasons), ";"),
+            "此项变更须由另一人复核：%(reasons)s。已保存为待复核申请 %(request_id)s，请另一人用本人账号确认；确认前一切时限照原样计算。",
+            reasons=listed(map(term, reasons), "；"),
             request_id=request_id,
         ),
         request_id=request_id,
@@ -174,7 +174,7 @@ def keep_request(tx: Tx, row: Any, name: str, payload: dict[str, Any], by: str, 
 def _call_second_persons(tx: Tx, row: Any, request_id: int, by: str) -> None:
     """A pending request is told at once to everybody whose account may approve it, the applicant left out."""
     people = sorted(one.id for one in deciders(tx, row.unit_id, by))
-    headline = f"申请 {request_id} 待您复核" if people else f"申请 {request_id} 待第二人复核,尚无可复核的账号"
+    headline = f"申请 {request_id} 待您复核" if people else f"申请 {request_id} 待第二人复核，尚无可复核的账号"
     roles = () if people else (Role.SHIFT_LEADER, Role.DUTY_OFFICER)
     action = summary_action(
         EventKind.CHANGED,
@@ -183,7 +183,7 @@ def _call_second_persons(tx: Tx, row: Any, request_id: int, by: str) -> None:
         Band.NOTICE,
         headline=headline,
         persons=people,
-        must_do=[f"用本人账号核对后办理:huiying request approve {request_id}(或 reject)"],
+        must_do=[f"用本人账号核对后办理：huiying request approve {request_id}（或 reject）"],
         of=REQUEST_STEP,
     )
     action = replace(action, detail=action.detail | {"audience": ["personal"]})
@@ -196,7 +196,7 @@ def locked(tx: Tx, actor: Actor, no: str, *, lead_only: bool = False) -> Any:
     if row is None or not in_scope(tx, actor, [row.unit_id, *row.co_units]):
         raise NotFound(said("没有编号为 %(no)s 的事项。", no=no))
     if lead_only and not in_scope(tx, actor, [row.unit_id]):
-        raise Forbidden(said("事项 %(no)s 由其他单位主办,此项变更须由主办单位或其上级办理。未作任何改动。", no=no))
+        raise Forbidden(said("事项 %(no)s 由其他单位主办，此项变更须由主办单位或其上级办理。未作任何改动。", no=no))
     return row
 
 
@@ -217,11 +217,15 @@ def perform(
     function(change, payload)
     facts = change.before.facts
     if facts.merged_at is not None and name != "unmerge":
-        raise Refused(said("事项 %(no)s 已并入 %(into)s,请在主件上操作。未作任何改动。", no=no, into=facts.merged_into))
+        raise Refused(
+            said("事项 %(no)s 已并入 %(into)s，请在主件上操作。未作任何改动。", no=no, into=facts.merged_into)
+        )
     if facts.ending is not None and not change.allow_ended:
         raise Refused(
             said(
-                "事项 %(no)s 已结束(%(reason)s),如需继续处置请先重开。未作任何改动。", no=no, reason=facts.ending.reason
+                "事项 %(no)s 已结束（%(reason)s），如需继续处置请先重开。未作任何改动。",
+                no=no,
+                reason=facts.ending.reason,
             )
         )
     row = change.row
@@ -246,9 +250,9 @@ def perform(
 
 #: What may still be asked for, and agreed to, when an incident has ended.
 _AFTER_THE_END = ("review", "attribution", "confirm_publication")
-_OVER_ENDED = "事项已结束,申请已无从办理,自动失效。"
-_OVER_MERGED = "事项已并入他件,申请已无从办理,自动失效;需要时请在主件上重新申请。"
-_OVER_REOPENED = "事项已重开,上一轮的申请自动失效;需要时请重新申请。"
+_OVER_ENDED = "事项已结束，申请已无从办理，自动失效。"
+_OVER_MERGED = "事项已并入他件，申请已无从办理，自动失效；需要时请在主件上重新申请。"
+_OVER_REOPENED = "事项已重开，上一轮的申请自动失效；需要时请重新申请。"
 
 
 def _lapse(tx: Tx, change: Change, after: Snapshot, by: str, deciding: int) -> None:
@@ -341,12 +345,12 @@ def approve(services: Services, actor: Actor, request_id: int, note: str = "") -
     """Another person confirms a pending change; it is carried out as of now, in the name of who asked for it."""
     actor.require("approve")
     if not actor.is_person:
-        raise Forbidden("复核须由另一人用本人账号(令牌)办理,本机命令行不能作为第二人。申请仍待复核。")
+        raise Forbidden("复核须由另一人用本人账号（令牌）办理，本机命令行不能作为第二人。申请仍待复核。")
     text = checked("note", note, NOTE_LIMIT, "复核意见")
     with services.store.transaction(actor.id, crash="change") as tx:
         request = pending_request(tx, request_id)
         if request.requested_by == actor.id:
-            raise Forbidden("申请人不能复核自己的申请,请由另一人办理。申请仍待复核。")
+            raise Forbidden("申请人不能复核自己的申请，请由另一人办理。申请仍待复核。")
         row = incident_of(tx, request)
         after = perform(
             tx, actor, request.requested_by, actor.id, request.command, row.no, request.payload, deciding=request_id
@@ -377,7 +381,7 @@ def pending_request(tx: Tx, request_id: int) -> Any:
     if request.state != "pending":
         raise Refused(
             said(
-                "申请 %(request_id)s 已经办理(%(state)s),未作任何改动。",
+                "申请 %(request_id)s 已经办理（%(state)s），未作任何改动。",
                 request_id=request_id,
                 state=term(REQUEST_STATE_ZH.get(request.state, request.state)),
             )
@@ -392,7 +396,7 @@ def incident_of(tx: Tx, request: Any) -> Any:
     if row.cycle > 1 and request.requested_at < repo.history_of(tx, row.id, row.cycle)[0].recorded_at:
         raise Refused(
             said(
-                "申请 %(request_id)s 是事项 %(no)s 重开以前提出的,不能用于重开后的这一轮;请不予同意,需要时重新申请。未作任何改动。",
+                "申请 %(request_id)s 是事项 %(no)s 重开以前提出的，不能用于重开后的这一轮；请不予同意，需要时重新申请。未作任何改动。",
                 request_id=request.id,
                 no=row.no,
             )

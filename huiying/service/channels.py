@@ -41,7 +41,7 @@ INBOX_ID = "inbox"
 
 #: What the settings are called on a form.
 _LABELS = {
-    "access_token": "访问令牌(access_token)",
+    "access_token": "访问令牌（access_token）",
     "allow_cidrs": "允许的内网网段",
     "base_url": "接口地址",
     "ca_bundle": "根证书文件",
@@ -98,7 +98,7 @@ def add_channel(
     """A new way out; refused with every finding when its settings are wrong."""
     actor.require(Permission.CHANNELS)
     if services.settings.demo:
-        raise Refused("演示环境的消息只进站内收件箱,不能添加向外发送的渠道。未作任何改动。")
+        raise Refused("演示环境的消息只进站内收件箱，不能添加向外发送的渠道。未作任何改动。")
     chosen = _kind(kind)
     given = dict(settings or {})
     _check_settings(services, actor, chosen, given, given)
@@ -115,7 +115,7 @@ def add_channel(
             "enabled": True,
             **_split(services, given),
         }
-        insert_once(tx, t.channel, row, said("编号「%(channel_id)s」已有渠道使用,未新建。", channel_id=channel_id))
+        insert_once(tx, t.channel, row, said("编号「%(channel_id)s」已有渠道使用，未新建。", channel_id=channel_id))
         details = {key: row[key] for key in ("kind", "audience", "unit_id", "rank")}
         tx.audit("channel.added", f"channel:{channel_id}", {**details, "settings": sorted(given)})
         return _view(services, {**row, **_UNPARKED})
@@ -136,7 +136,7 @@ def edit_channel(services: Services, actor: Actor, channel_id: str, **changes: A
         if row.unit_id is None:
             require_house(tx, actor)
         if channel_id == INBOX_ID and given.get("enabled") is False:
-            raise Refused("站内收件箱是最后的去处,不能停用。")
+            raise Refused("站内收件箱是最后的去处，不能停用。")
         values = {**_UNPARKED, **_changed(services, actor, row, given)}
         if "unit_id" in given:
             if given["unit_id"] or not actor.is_everywhere:
@@ -172,9 +172,9 @@ def _kind(kind: str) -> ChannelKind:
     try:
         return ChannelKind(kind)
     except ValueError:
-        known = listed(said("%(word)s(%(name)s)", word=word.value, name=word) for word in ChannelKind)
+        known = listed(said("%(word)s（%(name)s）", word=word.value, name=word) for word in ChannelKind)
         raise InvalidInput(
-            "kind", said("没有「%(kind)s」这种渠道,可用:%(known)s。", kind=kind[:40], known=known)
+            "kind", said("没有「%(kind)s」这种渠道，可用：%(known)s。", kind=kind[:40], known=known)
         ) from None
 
 
@@ -187,7 +187,7 @@ def _audience(audience: str, kind: ChannelKind) -> str:
         raise InvalidInput(
             "audience",
             said(
-                "%(kind)s的类别固定为 %(audience)s(%(name)s)。",
+                "%(kind)s的类别固定为 %(audience)s（%(name)s）。",
                 kind=kind,
                 audience=audience_of(kind).value,
                 name=audience_of(kind),
@@ -198,7 +198,7 @@ def _audience(audience: str, kind: ChannelKind) -> str:
 
 def _rank(rank: int) -> int:
     if not 0 <= rank <= 1000:
-        raise InvalidInput("rank", "优先级为 0 至 1000,数字小的先用。")
+        raise InvalidInput("rank", "优先级为 0 至 1000，数字小的先用。")
     return rank
 
 
@@ -213,8 +213,8 @@ def _check_settings(
     if not findings and any(isinstance(value, str) for value in merged.values()):
         findings = _vetted(services, merged)
     if findings:
-        sentence = listed((mask(finding.sentence) for finding in findings[:5]), ";")
-        raise InvalidInput(f"settings.{findings[0].key}", said("渠道设置不正确:%(findings)s", findings=sentence))
+        sentence = listed((mask(finding.sentence) for finding in findings[:5]), "；")
+        raise InvalidInput(f"settings.{findings[0].key}", said("渠道设置不正确：%(findings)s", findings=sentence))
 
 
 def _vetted(services: Services, merged: Mapping[str, Any]) -> list[Finding]:
@@ -231,7 +231,7 @@ def _check_reference(services: Services, actor: Actor, key: str, value: str) -> 
         return
     if actor.is_person and not value.startswith("enc:"):
         raise Forbidden(
-            said("%(key)s:引用服务器上的文件或环境变量(file:、env:)只能在服务器命令行上设置,未保存。", key=key)
+            said("%(key)s：引用服务器上的文件或环境变量（file:、env:）只能在服务器命令行上设置，未保存。", key=key)
         )
     try:
         resolve_settings({key: value}, services.sealer.open)
@@ -301,7 +301,7 @@ def _hint(services: Services, key: str, value: str) -> str:
         parts = urlsplit(services.sealer.open(value))
         return f"{parts.scheme}://{parts.hostname or ''}/…"
     except (CannotOpen, ValueError):
-        return said("已设置(无法解开)")
+        return said("已设置（无法解开）")
 
 
 def setting_fields(kind: str) -> list[dict[str, Any]]:
@@ -326,7 +326,7 @@ def try_channel(services: Services, actor: Actor, channel_id: str, person_id: st
     """Send one test message through the real notifier and say what the other side answered."""
     actor.require(Permission.CHANNELS)
     if services.make_notifier is None:
-        raise Refused("当前环境不发送任何消息,测试未执行。")
+        raise Refused("当前环境不发送任何消息，测试未执行。")
     with services.store.transaction(actor.id) as tx:
         row = _find(tx, actor, channel_id)
         to = _address(services, tx, row, person_id)
@@ -362,7 +362,7 @@ def _address(services: Services, tx: Tx, row: Any, person_id: str) -> Address:
     if not person_id:
         if row.audience == Audience.GROUP or row.kind in {ChannelKind.CONSOLE, ChannelKind.WEBHOOK}:
             return Address()
-        raise InvalidInput("person_id", "个人渠道的测试需要指明收件人(--person 人员编号)。")
+        raise InvalidInput("person_id", "个人渠道的测试需要指明收件人（--person 人员编号）。")
     person = tx.one(sa.select(t.person).where(t.person.c.id == person_id, t.person.c.active))
     if person is None:
         raise NotFound(said("没有编号为「%(person_id)s」的在用人员。", person_id=person_id[:64]))
@@ -392,8 +392,8 @@ def _test_notice(now: Any) -> Notice:
         remaining_seconds=None,
         share_used=None,
         responsible="",
-        state_text="渠道测试,不涉及任何事项",
-        must_do=("收到即表示该渠道可用,无需其他操作",),
+        state_text="渠道测试，不涉及任何事项",
+        must_do=("收到即表示该渠道可用，无需其他操作",),
         next_step="",
         basis="",
         ordinal=1,
@@ -417,23 +417,23 @@ def _outcome(outcome: Outcome) -> dict[str, Any]:
                 "outcome": "partial",
                 "ok": False,
                 "message": said(
-                    "部分收件人未接收:%(refused)s %(reason)s", refused=listed(refused), reason=_answer(reason)
+                    "部分收件人未接收：%(refused)s %(reason)s", refused=listed(refused), reason=_answer(reason)
                 ),
             }
         case RateLimited(until, code):
-            message = said("对方限流,请在 %(until)s 之后再试。", until=shown(until))
+            message = said("对方限流，请在 %(until)s 之后再试。", until=shown(until))
             return {"outcome": "rate_limited", "ok": False, "message": message, "code": code}
         case Transient(reason, code):
             return {
                 "outcome": "transient",
                 "ok": False,
-                "message": said("暂时失败,可重试:%(reason)s", reason=_answer(reason)),
+                "message": said("暂时失败，可重试：%(reason)s", reason=_answer(reason)),
                 "code": code,
             }
         case Permanent(reason, code):
             return {
                 "outcome": "permanent",
                 "ok": False,
-                "message": said("发送失败:%(reason)s", reason=_answer(reason)),
+                "message": said("发送失败：%(reason)s", reason=_answer(reason)),
                 "code": code,
             }

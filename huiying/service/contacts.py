@@ -33,7 +33,7 @@ def of_incident(services: Services, actor: Actor, no: str, *, reveal: bool = Fal
     with services.store.transaction(actor.id) if reveal else services.store.reading() as tx:
         row = tx.one(sa.select(t.incident).where(t.incident.c.no == no, concerned(tx, actor)))
         if row is None:
-            raise NotFound(said("没有编号为 %(no)s 的事项,或不在您的查看范围内。", no=no[:20]))
+            raise NotFound(said("没有编号为 %(no)s 的事项，或不在您的查看范围内。", no=no[:20]))
         found = list(_called(tx, row))
         homes = _homes(tx, [person.id for _, person in found])
         seen = visible_units(tx, actor)

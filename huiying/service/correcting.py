@@ -43,10 +43,10 @@ def _correct(change: Change, payload: dict[str, Any]) -> None:
     if "late_exposure" in payload:
         change.note("late_exposure", {"confirmed": payload["late_exposure"], "reason": payload["reason"]})
         if payload["late_exposure"]:
-            change.reasons.append(said("按首发(曝光)时间起算须由带班领导确认"))
+            change.reasons.append(said("按首发（曝光）时间起算须由带班领导确认"))
     if "time" in payload:
         _correct_time(change, payload)
-    change.announce = (EventKind.CHANGED, DESK, Band.NOTICE, "时间已更正,时钟已重新计算")
+    change.announce = (EventKind.CHANGED, DESK, Band.NOTICE, "时间已更正，时钟已重新计算")
 
 
 def _correct_time(change: Change, payload: dict[str, Any]) -> None:
@@ -54,7 +54,7 @@ def _correct_time(change: Change, payload: dict[str, Any]) -> None:
     facts = [fact for fact in change.before.facts.times if str(fact.kind) != stated["kind"]]
     new = TimeFact(TimeKind(stated["kind"]), instant(stated["value"]), stated["source"])
     if new.kind is TimeKind.REGISTERED:
-        raise InvalidInput("kind", "登记时间由系统记录,不能更正。未作任何改动。")
+        raise InvalidInput("kind", "登记时间由系统记录，不能更正。未作任何改动。")
     check_times([*facts, new], change.tx.now)
     old = change.before.facts.time(new.kind)
     detail = {**stated, "reason": payload["reason"], "was": rfc3339(old.value) if old else None}
@@ -72,7 +72,7 @@ def update_details(
     unknown = set(changes) - set(limits)
     if unknown or not changes:
         raise InvalidInput(
-            next(iter(unknown), "title"), "可修改的内容:标题、情况说明、对外通知用标题、类别。未作任何改动。"
+            next(iter(unknown), "title"), "可修改的内容：标题、情况说明、对外通知用标题、类别。未作任何改动。"
         )
     payload: dict[str, Any] = {k: checked(k, v, limits[k], required=k == "title") for k, v in changes.items()}
     payload["reason"] = checked("reason", reason, NOTE_LIMIT, "修改理由", required=True)

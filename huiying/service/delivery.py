@@ -91,7 +91,7 @@ def send_claimed(senders: Senders, claimed: Claimed, seconds: float = SEND_SECON
         outcome = Permanent(mask(sentence_in(error)), code="settings")
     except Exception as fault:  # noqa: BLE001 - a fault of ours in one message must not stop the others
         logger.error("{} could not be sent: {}", claimed.notice_no, mask(repr(fault)))
-        outcome = Transient(said("内部错误:%(name)s", name=type(fault).__name__), code=BROKEN)
+        outcome = Transient(said("内部错误：%(name)s", name=type(fault).__name__), code=BROKEN)
     return Attempt(claimed, outcome, started_at, deciding_now(claimed), subject, text, drill)
 
 

@@ -86,14 +86,14 @@ def refuse_real_data(services: Services) -> None:
     mark = _mark(services)
     if mark is not None:
         if not mark["complete"]:
-            raise Refused("上次生成演示数据时中断,内容不完整。请删除该数据目录后重新运行。")
+            raise Refused("上次生成演示数据时中断，内容不完整。请删除该数据目录后重新运行。")
         return
     with services.store.reading() as tx:
         matters = tx.value(sa.select(sa.func.count()).select_from(t.incident))
         strangers = tx.value(sa.select(sa.func.count()).select_from(t.person).where(t.person.c.id != ADMINISTRATOR_ID))
     if matters or strangers:
         raise Refused(
-            f"该数据目录已有 {matters} 个事项、{strangers} 名人员,不是演示数据;演示未启动,原有内容未作任何改动。"
+            f"该数据目录已有 {matters} 个事项、{strangers} 名人员，不是演示数据；演示未启动，原有内容未作任何改动。"
             "请用 HUIYING_DATA_DIR 指定一个空目录。"
         )
 
@@ -102,9 +102,11 @@ def refuse_mismatch(services: Services) -> None:
     """The setting and the data say the same: a demo asks for no second factor, and nothing else may go without one."""
     sample = is_demo(services)
     if services.settings.demo and not sample:
-        raise Refused("打开了演示设置(HUIYING_DEMO),但该数据目录不是演示数据,未启动。请先运行 huiying demo。")
+        raise Refused("打开了演示设置（HUIYING_DEMO），但该数据目录不是演示数据，未启动。请先运行 huiying demo。")
     if sample and not services.settings.demo:
-        raise Refused("该数据目录存放的是演示数据,只能加 --demo 启动。正式使用请指定另一个空目录(HUIYING_DATA_DIR)。")
+        raise Refused(
+            "该数据目录存放的是演示数据，只能加 --demo 启动。正式使用请指定另一个空目录（HUIYING_DATA_DIR）。"
+        )
 
 
 def _mark(services: Services) -> dict[str, Any] | None:
@@ -126,11 +128,11 @@ def _set_mark(services: Services, *, complete: bool) -> None:
 def prepare(services: Services, say: Say) -> str:
     """Sample data in this data directory, made now where there is none; gives the text that names the accounts."""
     if not services.settings.demo:
-        raise Refused("没有打开演示设置(HUIYING_DEMO),未生成演示数据。")
+        raise Refused("没有打开演示设置（HUIYING_DEMO），未生成演示数据。")
     refuse_real_data(services)
     accounts_file = services.settings.data_dir / ACCOUNTS_FILE
     if not is_demo(services):
-        say("正在生成演示数据(虚构的示例市),约需半分钟 …")
+        say("正在生成演示数据（虚构的示例市），约需半分钟 …")
         accounts = fill(services, read_city(_FILE))
         write_private(accounts_file, _as_text(accounts))
     return accounts_file.read_text("utf-8")
@@ -152,7 +154,7 @@ def fill(services: Services, city: SampleCity) -> list[Account]:
 
 
 def _as_text(accounts: list[Account]) -> str:
-    lines = [f"{MARK}登录账号(虚构人员;口令随机生成,仅用于本数据目录):", ""]
+    lines = [f"{MARK}登录账号（虚构人员；口令随机生成，仅用于本数据目录）：", ""]
     lines += [f"  {a.role_zh:　<6} {a.person_id:<10} {a.password}  {a.name}" for a in accounts]
     return "\n".join([*lines, ""])
 

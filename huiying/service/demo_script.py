@@ -171,7 +171,7 @@ def _unit(section: Section) -> SampleUnit:
         section.text("id", pattern=_ID, hint=_ID_HINT),
         section.text("name", longest=60, pattern=_SAMPLE, hint=_SAMPLE_HINT),
         section.text("parent", required=False, pattern=_ID, hint=_ID_HINT),
-        section.text("region_code", pattern=r"\d{6}", hint="6 位数字,加引号"),
+        section.text("region_code", pattern=r"\d{6}", hint="6 位数字，加引号"),
     )
 
 

@@ -399,7 +399,7 @@ def panel(services: Services, actor: Actor, no: str, say: Say = str) -> Panel:
     with services.store.reading() as tx:
         row = tx.one(sa.select(t.incident).where(t.incident.c.no == no, concerned(tx, actor)))
         if row is None:
-            raise NotFound(said("没有编号为 %(no)s 的事项,或不在您的查看范围内。", no=no))
+            raise NotFound(said("没有编号为 %(no)s 的事项，或不在您的查看范围内。", no=no))
         clocks = tx.all(
             sa.select(t.clock)
             .where(t.clock.c.incident_id == row.id, t.clock.c.cycle == row.cycle, t.clock.c.binding)
@@ -481,7 +481,7 @@ def news(services: Services, actor: Actor, no: str, seen: int, say: Say = str) -
     with services.store.reading() as tx:
         row = tx.one(sa.select(t.incident.c.id).where(t.incident.c.no == no, concerned(tx, actor)))
         if row is None:
-            raise NotFound(said("没有编号为 %(no)s 的事项,或不在您的查看范围内。", no=no))
+            raise NotFound(said("没有编号为 %(no)s 的事项，或不在您的查看范围内。", no=no))
         history = t.history.c
         later = _facts().where(history.incident_id == row.id, history.id > seen).limit(_LOG_LINES)
         return _newest(_told(tx, tx.all(later), [], say), _LOG_LINES)

@@ -62,7 +62,7 @@ def hold(services: Services, actor: Actor, reason: str) -> dict[str, Any]:
     with services.store.transaction(actor.id) as tx:
         require_house(tx, actor)
         if _held(tx) is not None:
-            raise Refused("通知发送已处于暂停状态,未作改动。")
+            raise Refused("通知发送已处于暂停状态，未作改动。")
         value = {"held": True, "since": rfc3339(tx.now), "reason": why, "by": actor.id}
         tx.run(t.setting.delete().where(t.setting.c.key == HELD))
         tx.run(t.setting.insert().values(key=HELD, value=value, updated_at=tx.now))

@@ -66,7 +66,7 @@ class Finding:
     desk: str = ""
 
 
-_FIRST_SIGN_IN = "管理员的一次性密码还未使用。请在浏览器打开本系统,用户编号 admin,以 first-password 文件中的一次性密码登录,并立即设置自己的密码。"
+_FIRST_SIGN_IN = "管理员的一次性密码还未使用。请在浏览器打开本系统，用户编号 admin，以 first-password 文件中的一次性密码登录，并立即设置自己的密码。"
 
 
 def examine(services: Services) -> list[Finding]:
@@ -109,14 +109,16 @@ def _files(services: Services) -> list[Finding]:
             Finding(
                 "文件权限",
                 Level.DO,
-                said("其他账号可以读取:%(paths)s。请执行 chmod go-rwx。", paths=listed(open_to_others)),
+                said("其他账号可以读取：%(paths)s。请执行 chmod go-rwx。", paths=listed(open_to_others)),
             )
         )
     else:
         found.append(_ok("文件权限"))
     free = shutil.disk_usage(folder).free
     if free < LEAST_FREE_BYTES:
-        found.append(Finding("磁盘空间", Level.DO, said("数据目录只剩 %(free)s MB,请清理或扩容。", free=free // 2**20)))
+        found.append(
+            Finding("磁盘空间", Level.DO, said("数据目录只剩 %(free)s MB，请清理或扩容。", free=free // 2**20))
+        )
     else:
         found.append(_ok("磁盘空间", said("剩余 %(free)s GB。", free=free // 2**30)))
     if (folder / "first-password").exists():
@@ -125,7 +127,7 @@ def _files(services: Services) -> list[Finding]:
                 "首个密码",
                 Level.DO,
                 _FIRST_SIGN_IN,
-                desk="首位管理员的一次性密码还未使用,请其尽快登录并设置自己的密码。",
+                desk="首位管理员的一次性密码还未使用，请其尽快登录并设置自己的密码。",
             )
         )
     return found
@@ -143,10 +145,10 @@ def _database(services: Services) -> Finding:
             if services.store.is_sqlite:
                 answer = tx.conn.exec_driver_sql("PRAGMA quick_check(1)").scalar()
                 if answer != "ok":
-                    return Finding("数据库", Level.DO, "数据库文件已损坏。请停止服务,保留原文件,从最近的备份恢复。")
+                    return Finding("数据库", Level.DO, "数据库文件已损坏。请停止服务，保留原文件，从最近的备份恢复。")
     except HuiyingError as error:
         return Finding("数据库", Level.DO, error.message)
-    return _ok("数据库", "可读写,结构为当前版本。")
+    return _ok("数据库", "可读写，结构为当前版本。")
 
 
 def _sealed(services: Services) -> Finding:
@@ -156,7 +158,7 @@ def _sealed(services: Services) -> Finding:
             "密钥",
             Level.DO,
             said(
-                "有 %(count)s 项加密内容(电话、邮箱、渠道密钥)无法解开:secret.key 与数据不符,请换回原来的。",
+                "有 %(count)s 项加密内容（电话、邮箱、渠道密钥）无法解开：secret.key 与数据不符，请换回原来的。",
                 count=unreadable,
             ),
         )
@@ -169,7 +171,9 @@ def _skew(tx: Tx) -> list[Finding]:
         seconds = int(skew.total_seconds())
         return [
             Finding(
-                "时钟", Level.DO, said("本机与数据库的时钟相差 %(seconds)s 秒,请检查对时服务(NTP)。", seconds=seconds)
+                "时钟",
+                Level.DO,
+                said("本机与数据库的时钟相差 %(seconds)s 秒，请检查对时服务（NTP）。", seconds=seconds),
             )
         ]
     return [_ok("时钟")]
@@ -187,10 +191,10 @@ def _calendar(tx: Tx) -> list[Finding]:
                 "工作日历",
                 Level.DO,
                 said(
-                    "缺少 %(year)s 年的放假安排,工作日期限只能暂定。请执行 huiying calendar import。", year=today.year
+                    "缺少 %(year)s 年的放假安排，工作日期限只能暂定。请执行 huiying calendar import。", year=today.year
                 ),
                 place="calendar",
-                desk=said("缺少 %(year)s 年的放假安排,工作日期限只能暂定。请导入。", year=today.year),
+                desk=said("缺少 %(year)s 年的放假安排，工作日期限只能暂定。请导入。", year=today.year),
             )
         ]
     if today.year + 1 in years:
@@ -201,7 +205,7 @@ def _calendar(tx: Tx) -> list[Finding]:
             "工作日历",
             level,
             said(
-                "还没有 %(year)s 年的放假安排(通常 11 月公布),跨年的工作日期限为暂定;公布后请导入。",
+                "还没有 %(year)s 年的放假安排（通常 11 月公布），跨年的工作日期限为暂定；公布后请导入。",
                 year=today.year + 1,
             ),
             place="calendar",
@@ -213,7 +217,7 @@ def _rules(tx: Tx) -> list[Finding]:
     synced = tx.value(sa.select(t.setting.c.value).where(t.setting.c.key == "rules_synced")) or {}
     refused = list(synced.get("findings", ()))
     found = [
-        Finding("规则文件", Level.DO, said("未被采用:%(finding)s", finding=Recorded(finding)))
+        Finding("规则文件", Level.DO, said("未被采用：%(finding)s", finding=Recorded(finding)))
         for finding in refused[:10]
     ]
     return found or [_ok("规则文件")]
@@ -225,9 +229,9 @@ def _held(tx: Tx) -> list[Finding]:
             Finding(
                 "通知发送",
                 Level.DO,
-                "已暂停,任何提醒都不会发出。核对后执行 huiying dispatch release。",
+                "已暂停，任何提醒都不会发出。核对后执行 huiying dispatch release。",
                 place="dispatch",
-                desk="已暂停,任何提醒都不会发出。请核对后放行。",
+                desk="已暂停，任何提醒都不会发出。请核对后放行。",
             )
         ]
     return [_ok("通知发送")]
@@ -251,7 +255,7 @@ def _roster(tx: Tx) -> list[Finding]:
                         "值班",
                         Level.DO,
                         said(
-                            "%(unit)s 的%(role)s在未来 24 小时内有空缺:%(spans)s。",
+                            "%(unit)s 的%(role)s在未来 24 小时内有空缺：%(spans)s。",
                             unit=unit_id,
                             role=role,
                             spans=spans,
@@ -332,20 +336,20 @@ def _reach(tx: Tx) -> list[Finding]:
             Finding(
                 "联系方式",
                 Level.DO,
-                "没有任何对外渠道,消息只进站内收件箱。请执行 huiying channel add。",
+                "没有任何对外渠道，消息只进站内收件箱。请执行 huiying channel add。",
                 place="channels",
-                desk="没有任何对外渠道,消息只进站内收件箱。请增加渠道。",
+                desk="没有任何对外渠道，消息只进站内收件箱。请增加渠道。",
             )
         ]
     found = _only_robots(outside)
-    lost = [f"{row.name}({row.id})" for row in people if not _reachable(row, channels)]
+    lost = [f"{row.name}（{row.id}）" for row in people if not _reachable(row, channels)]
     if lost:
         names = listed(lost[:10]) if len(lost) <= 10 else said("%(names)s等", names=listed(lost[:10]))
         found.append(
             Finding(
                 "联系方式",
                 Level.DO,
-                said("个人渠道送不到的值班人员:%(names)s(群机器人不算)。请补充邮箱或渠道用户号。", names=names),
+                said("个人渠道送不到的值班人员：%(names)s（群机器人不算）。请补充邮箱或渠道用户号。", names=names),
                 "people",
             )
         )
@@ -357,11 +361,11 @@ def _only_robots(outside: Sequence[Any]) -> list[Finding]:
     if any(row.audience != Audience.GROUP for row in outside):
         return []
     sentence = (
-        "只有工作群渠道,没有个人渠道(如邮件)。超时等步骤只发个人:主要负责人、分管领导、督查室收不到,"
+        "只有工作群渠道，没有个人渠道（如邮件）。超时等步骤只发个人：主要负责人、分管领导、督查室收不到，"
         "消息只能作为最后手段发工作群。请执行 huiying channel add 增加个人渠道。"
     )
     desk = (
-        "只有工作群渠道,没有个人渠道(如邮件)。超时等步骤只发个人:主要负责人、分管领导、督查室收不到,"
+        "只有工作群渠道，没有个人渠道（如邮件）。超时等步骤只发个人：主要负责人、分管领导、督查室收不到，"
         "消息只能作为最后手段发工作群。请增加个人渠道。"
     )
     return [Finding("个人渠道", Level.DO, sentence, "channels", desk)]
@@ -380,7 +384,7 @@ def _vain_steps(tx: Tx, channels: Mapping[str, Any]) -> list[Finding]:
             if not any(one in people and _reachable(people[one], serving) for one in called):
                 whom = listed(roles)
                 sentence = said(
-                    "%(unit)s 的「%(policy)s」超时时,%(roles)s无一人有本人的渠道,%(otherwise)s。",
+                    "%(unit)s 的「%(policy)s」超时时，%(roles)s无一人有本人的渠道，%(otherwise)s。",
                     unit=unit_id,
                     policy=term(name),
                     roles=whom,
@@ -393,7 +397,7 @@ def _vain_steps(tx: Tx, channels: Mapping[str, Any]) -> list[Finding]:
 def _what_then(serving: Iterable[Any]) -> str:
     kinds = {(row.kind, row.audience) for row in serving}
     if (ChannelKind.WEBHOOK, Audience.PERSONAL) in kinds:
-        return said("只能经签名网络回调转达,对方是否转到本人无从得知")
+        return said("只能经签名网络回调转达，对方是否转到本人无从得知")
     group = any(audience == Audience.GROUP for _, audience in kinds)
     return said("只能改发工作群") if group else said("除站内收件箱外无处可发")
 
@@ -443,8 +447,8 @@ def _administrators(tx: Tx) -> list[Finding]:
         found.append(Finding("账号", Level.DO, sentence, "people", "没有在用的管理员账号。请授予权限。"))
     second = by_role.get(AccessRole.APPROVER, set()) | by_role.get(AccessRole.HEAD, set())
     if not second:
-        sentence = "没有可作第二人确认的账号(approver 或 head),需双人的变更将无法办理。"
-        desk = "没有可作第二人确认的账号(审批领导或处室负责人),需双人的变更将无法办理。请授予权限。"
+        sentence = "没有可作第二人确认的账号（approver 或 head），需双人的变更将无法办理。"
+        desk = "没有可作第二人确认的账号（审批领导或处室负责人），需双人的变更将无法办理。请授予权限。"
         found.append(Finding("账号", Level.DO, sentence, "people", desk))
     return found or [_ok("账号")]
 
@@ -459,7 +463,7 @@ def _channels(tx: Tx) -> list[Finding]:
             "渠道",
             Level.DO,
             said(
-                "%(name)s(%(id)s)暂停至 %(until)s:%(reason)s",
+                "%(name)s（%(id)s）暂停至 %(until)s：%(reason)s",
                 name=row.name,
                 id=row.id,
                 until=_clock(row.parked_until),
@@ -485,7 +489,7 @@ def _stuck(tx: Tx) -> list[Finding]:
                 "送达",
                 Level.DO,
                 said(
-                    "24 小时内有 %(count)s 条通知未能送出(huiying notifications --state failed 及 --state dead 查看)。",
+                    "24 小时内有 %(count)s 条通知未能送出（huiying notifications --state failed 及 --state dead 查看）。",
                     count=dead,
                 ),
                 place="runs",
@@ -513,7 +517,7 @@ def _prefect(services: Services) -> list[Finding]:
         answers = heartbeats.is_healthy(tx, f"{services.settings.node}/runner", RUNNER_FRESH)
     if answers:
         return [_ok("Prefect")]
-    return [Finding("Prefect", Level.NOTE, "没有应答:提醒照常由引擎发出,运行记录待其恢复后补记。")]
+    return [Finding("Prefect", Level.NOTE, "没有应答：提醒照常由引擎发出，运行记录待其恢复后补记。")]
 
 
 def _public_url(services: Services) -> list[Finding]:
@@ -524,10 +528,10 @@ def _public_url(services: Services) -> list[Finding]:
     url = own if live is None else str(live["public_url"])
     found = [_judged(url)]
     if live is not None and url != own:
-        shown = own or said("(未设置)")
+        shown = own or said("（未设置）")
         sentence = said(
-            "运行中的系统用的是 %(url)s,本命令读到的是 %(own)s;以运行中的为准,重启后才会改变。",
-            url=url or said("(未设置)"),
+            "运行中的系统用的是 %(url)s，本命令读到的是 %(own)s；以运行中的为准，重启后才会改变。",
+            url=url or said("（未设置）"),
             own=shown,
         )
         found.append(Finding("访问地址设置", Level.NOTE, sentence))
@@ -537,13 +541,13 @@ def _public_url(services: Services) -> list[Finding]:
 def _judged(url: str) -> Finding:
     if not url:
         return Finding(
-            "访问地址", Level.DO, "未设置 HUIYING_PUBLIC_URL(或 huiying.toml 中的 public_url):消息中没有签收链接。"
+            "访问地址", Level.DO, "未设置 HUIYING_PUBLIC_URL(或 huiying.toml 中的 public_url)：消息中没有签收链接。"
         )
     parts = urlsplit(url)
     if _is_local(parts.hostname or ""):
-        return Finding("访问地址", Level.DO, said("%(url)s 只在本机有效,手机打不开签收链接。", url=url))
+        return Finding("访问地址", Level.DO, said("%(url)s 只在本机有效，手机打不开签收链接。", url=url))
     if parts.scheme != "https":
-        return Finding("访问地址", Level.NOTE, said("%(url)s 未加密,签收链接在网络上可被看见;请用 https。", url=url))
+        return Finding("访问地址", Level.NOTE, said("%(url)s 未加密，签收链接在网络上可被看见；请用 https。", url=url))
     return _ok("访问地址", url)
 
 

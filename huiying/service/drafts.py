@@ -125,4 +125,4 @@ def vacancy(missing: Sequence[Role], route: Route) -> dict[str, Any]:
     """An administrator who stands in for a vacant duty is told why."""
     if not missing or route.role or not route.person_id:
         return {}
-    return {"previous_failed": said("值班表无人担任:%(missing)s,请补排班", missing=listed(missing))}
+    return {"previous_failed": said("值班表无人担任：%(missing)s，请补排班", missing=listed(missing))}

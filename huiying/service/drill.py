@@ -85,7 +85,7 @@ def _silent(_done: float, _total: float) -> None:
 def _refuse_unknown(services: Services, person_id: str) -> None:
     with services.store.reading() as tx:
         if tx.one(sa.select(t.person.c.id).where(t.person.c.id == person_id, t.person.c.active)) is None:
-            raise NotFound(f"没有编号为「{person_id[:64]}」的在用人员,演练未开始。")
+            raise NotFound(f"没有编号为「{person_id[:64]}」的在用人员，演练未开始。")
 
 
 # -- the scratch house -------------------------------------------------------------------------------------------------

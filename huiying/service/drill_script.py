@@ -99,7 +99,7 @@ def _build(_form: Form, top: Section) -> Script:
         starts_at=_start(top),
         length=_within(top, "length"),
         unit_name=unit.text("name", longest=60),
-        region_code=unit.text("region_code", required=False, pattern=r"\d{6}", hint="6 位数字,加引号"),
+        region_code=unit.text("region_code", required=False, pattern=r"\d{6}", hint="6 位数字，加引号"),
         people=people,
         title=register.text("title", longest=200),
         notice_title=register.text("notice_title", required=False, longest=60),
@@ -114,7 +114,7 @@ def _build(_form: Form, top: Section) -> Script:
 
 def _start(top: Section) -> datetime:
     text = top.text(
-        "starts", pattern=r"\d{4}-\d{2}-\d{2} \d{2}:\d{2}", hint='写成 "2026-03-10 08:40"(北京时间,要加引号)'
+        "starts", pattern=r"\d{4}-\d{2}-\d{2} \d{2}:\d{2}", hint='写成 "2026-03-10 08:40"（北京时间，要加引号）'
     )
     try:
         return datetime.fromisoformat(text).replace(tzinfo=SHANGHAI)
@@ -127,7 +127,7 @@ def _start(top: Section) -> datetime:
 def _within(section: Section, name: str) -> timedelta:
     value = section.duration(name) or timedelta(hours=1)
     if value > LONGEST:
-        section.fail(name, "演练最长 7 天(PT168H)。")
+        section.fail(name, "演练最长 7 天（PT168H）。")
     return value
 
 

@@ -134,7 +134,7 @@ def _clock_line(tx: Tx, units: list[str]) -> str:
         .group_by(c.state)
     )
     counts = {row.state: row.count for row in tx.all(statement)}
-    return f"计时中 {counts.get(ClockState.RUNNING, 0)} 个,超时未办结 {counts.get(ClockState.BREACHED, 0)} 个"
+    return f"计时中 {counts.get(ClockState.RUNNING, 0)} 个，超时未办结 {counts.get(ClockState.BREACHED, 0)} 个"
 
 
 def _message_line(tx: Tx) -> str:
@@ -144,7 +144,7 @@ def _message_line(tx: Tx) -> str:
     counts = {row.state: row.count for row in tx.all(statement)}
     sent = sum(counts.get(state, 0) for state in (DeliveryState.SENT, DeliveryState.PARTIAL, DeliveryState.BUNDLED))
     failed = sum(counts.get(state, 0) for state in (DeliveryState.FAILED, DeliveryState.DEAD))
-    return f"过去24小时通知:送出 {sent} 条,未送达 {failed} 条"
+    return f"过去24小时通知：送出 {sent} 条，未送达 {failed} 条"
 
 
 def _pressing(tx: Tx, units: list[str]) -> list[str]:
@@ -166,15 +166,15 @@ def _pressing(tx: Tx, units: list[str]) -> list[str]:
 def _troubles(tx: Tx) -> list[str]:
     c = t.channel.c
     parked = tx.all(sa.select(c.name).where(c.enabled.is_(sa.true()), c.parked_until > tx.now).order_by(c.rank, c.id))
-    lines = [f"渠道暂停:{'、'.join(row.name for row in parked)}"] if parked else []
+    lines = [f"渠道暂停：{'、'.join(row.name for row in parked)}"] if parked else []
     if outbox.is_held(tx):
-        lines.append("通知发送处于暂停状态,等待确认后放行")
+        lines.append("通知发送处于暂停状态，等待确认后放行")
     return lines
 
 
 def _chain_line(tx: Tx) -> str:
     row = tx.one(sa.select(t.audit_head))
-    return f"审计链:共 {row.seq} 条,末条 {row.hash}" if row is not None else "审计链:尚无记录"
+    return f"审计链：共 {row.seq} 条，末条 {row.hash}" if row is not None else "审计链：尚无记录"
 
 
 # -- calendars -----------------------------------------------------------------------------------------------------------
@@ -198,7 +198,9 @@ def ensure_calendar_warning(services: Services) -> bool:
             "of": "calendar",
             "band": str(Band.INFO),
             "headline": "工作日历待更新",
-            "must_do": ["收到国务院办公厅放假通知后,在“规则与日历 → 工作日历”中导入(或运行 huiying calendar import)"],
+            "must_do": [
+                "收到国务院办公厅放假通知后，在“规则与日历 → 工作日历”中导入（或运行 huiying calendar import）"
+            ],
             "lines": lines,
         }
         return _insert(tx, key, "calendar", tx.now, detail)
@@ -207,7 +209,7 @@ def ensure_calendar_warning(services: Services) -> bool:
 def _calendar_lines(tx: Tx, local: datetime) -> list[str]:
     known = {row.year for row in tx.all(sa.select(t.calendar.c.year).where(t.calendar.c.current.is_(sa.true())))}
     wanted = [local.year] + ([local.year + 1] if (local.month, local.day) >= WARN_FROM else [])
-    lines = [f"缺少 {year} 年工作日历:涉及该年的工作日期限只能暂定" for year in wanted if year not in known]
+    lines = [f"缺少 {year} 年工作日历：涉及该年的工作日期限只能暂定" for year in wanted if year not in known]
     o = t.obligation_due.c
     # Only of the documents that bind a unit here: the product knows those of other cities as well.
     in_use = {pack.id for packs in packs_by_unit(tx, local.date()).values() for pack in packs}
@@ -219,5 +221,5 @@ def _calendar_lines(tx: Tx, local: datetime) -> list[str]:
             f"{row.obligation_id}({row.due_at.astimezone(SHANGHAI):%Y-%m-%d})" for row in tx.all(statement)
         )
         more = f"等 {count} 项" if count > _MOST_OBLIGATIONS else ""
-        lines.append(f"暂定期限:{named}{more}")
+        lines.append(f"暂定期限：{named}{more}")
     return lines

@@ -71,7 +71,7 @@ def _close(change: Change, payload: dict[str, Any]) -> None:
     if still:
         raise Refused(
             said(
-                "还有未完成的时钟(%(clocks)s),不能办结。请先登记发布或按程序撤销。",
+                "还有未完成的时钟（%(clocks)s），不能办结。请先登记发布或按程序撤销。",
                 clocks=listed(map(term, dict.fromkeys(still))),
             )
         )
@@ -97,7 +97,7 @@ def reopen(
 def _reopen(change: Change, payload: dict[str, Any]) -> None:
     tx, row, facts = change.tx, change.row, change.before.facts
     if facts.ending is None:
-        raise Refused(said("事项 %(no)s 尚未结束,无需重开。未作任何改动。", no=row.no))
+        raise Refused(said("事项 %(no)s 尚未结束，无需重开。未作任何改动。", no=row.no))
     change.allow_ended = True
     check_stated(payload["times"].values(), tx.now)
     repo.append_history(
@@ -114,7 +114,7 @@ def _reopen(change: Change, payload: dict[str, Any]) -> None:
     open_cycle(
         tx, fresh, change.actor_id,
         {
-            "kind": str(kind), "severity": severity and str(severity), "criterion": "复燃重开,沿用原定级",
+            "kind": str(kind), "severity": severity and str(severity), "criterion": "复燃重开，沿用原定级",
             "source": facts.source, "unit_id": row.unit_id, "times": payload["times"], "transfer": None, "late_exposure": False,
         },
     )  # fmt: skip

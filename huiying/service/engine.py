@@ -354,7 +354,7 @@ class Engine:
             "late_seconds": max(0, int(late.total_seconds())),
         }
         if look.held:
-            state |= {"held": True, "note": "通知已暂停发送:等待确认后放行"}
+            state |= {"held": True, "note": "通知已暂停发送：等待确认后放行"}
         if self._fault:
             state["fault"] = self._fault
         return state

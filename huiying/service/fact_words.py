@@ -31,9 +31,9 @@ _WHAT_ZH = {
     "replanned": "更换提醒策略", "reassigned": "变更主办单位", "details": "修改内容", "packs": "适用规则",
 }  # fmt: skip
 #: Words for what happened have texts of their own in other languages.
-TOLD = "经过:"
+TOLD = "经过："
 _TIME_ZH = {"recorded": "记录%(what)s %(at)s", "changed": "更正%(what)s %(at)s"}
-_WITH_ZH = "%(what)s:%(more)s"
+_WITH_ZH = "%(what)s：%(more)s"
 _NUMBER_ZH = "发布记录 %(number)s"
 _PUBLISHED_ZH = "发布于 %(at)s"
 _DONE_ZH = "完成于 %(at)s"
@@ -252,7 +252,7 @@ _MORE: dict[str, Callable[[Any, Say, Known], Iterator[str]]] = {
 
 def stage_zh(name: str, say: Say) -> str:
     """A stage in the reader's language; 回应 is also the name of the product, so stages have texts of their own."""
-    return say(f"阶段:{name}").removeprefix("阶段:")
+    return say(f"阶段：{name}").removeprefix("阶段：")
 
 
 def spoken() -> tuple[str, ...]:

@@ -70,7 +70,7 @@ class Rerouting:
             pairs[route.person_id, route.channel_id] = str(DeliveryState.PENDING)
             # Why a person's channel refused may hold their address: a group is not told.
             into_a_group = bool(row.person_id) and not route.person_id
-            self._drafts.append(self._draft(row, route, told if into_a_group else f"{told}:{reason}"))
+            self._drafts.append(self._draft(row, route, told if into_a_group else f"{told}：{reason}"))
         return bool(routes) or self._is_covered(row, pairs, reached)
 
     def _is_covered(self, row: Any, pairs: dict[tuple[str, str], str], reached: set[str]) -> bool:
@@ -110,7 +110,7 @@ class Rerouting:
         for person in scenes.administrators(tx) or (UNASSIGNED,):
             if inbox is not None and (person, inbox) not in pairs:
                 pairs[person, inbox] = str(DeliveryState.PENDING)
-                told = f"通知 {row.notice_no} 未能送达任何渠道,请用电话告知:{reason}"
+                told = f"通知 {row.notice_no} 未能送达任何渠道，请用电话告知：{reason}"
                 self._drafts.append(self._draft(row, Route(person, inbox, ""), told))
 
     def _inbox(self) -> str | None:

@@ -119,7 +119,7 @@ def prepare(services: Services, actor: Actor, unit_id: str, to_person: str, note
         require_unit(tx, actor, unit_id)
         allowed = {one["id"] for one in _successors(tx, parents(tx), unit_id, actor.person_id)}
         if to_person not in allowed:
-            raise InvalidInput("to_person", "请选择接班人:须为该单位有签收权限的在册人员。未生成交接单。")
+            raise InvalidInput("to_person", "请选择接班人：须为该单位有签收权限的在册人员。未生成交接单。")
         facts = _facts(tx, unit_id, actor.person_id, to_person)
         made = paper.snapshot(facts, text, tx.now)
         row = {
@@ -137,7 +137,7 @@ def prepare(services: Services, actor: Actor, unit_id: str, to_person: str, note
 def _require_signer(actor: Actor) -> None:
     actor.require(Permission.ACKNOWLEDGE)
     if not actor.person_id:
-        raise Forbidden("交接班须由本人登录后签字,命令行不能代签。")
+        raise Forbidden("交接班须由本人登录后签字，命令行不能代签。")
 
 
 def _named(row: dict[str, Any]) -> dict[str, Any]:
@@ -213,7 +213,7 @@ def _duties(tx: Tx, unit_id: str, until: datetime) -> list[paper.Duty]:
     }
     rows = tx.all(sa.select(t.obligation_due).where(o.replaced_at.is_(None), o.due_at >= tx.now, o.due_at <= until))
     return [
-        paper.Duty(f"{texts[row.pack_id, row.obligation_id]}({row.period})", row.due_at)
+        paper.Duty(f"{texts[row.pack_id, row.obligation_id]}（{row.period}）", row.due_at)
         for row in rows
         if (row.pack_id, row.obligation_id) in texts
     ]
@@ -254,9 +254,9 @@ def sign_out(services: Services, actor: Actor, handover_id: int, snapshot_hash: 
     with services.store.transaction(actor.id) as tx:
         row = _held(tx, actor, handover_id, snapshot_hash)
         if row.from_person != actor.person_id:
-            raise Forbidden("只有交班人本人可以在交班处签字,未签字。")
+            raise Forbidden("只有交班人本人可以在交班处签字，未签字。")
         if tx.now - row.at > paper.SIGN_WITHIN:
-            raise Refused("交接单生成已超过 30 分钟,内容可能已变化,未签字。请重新生成后再签。")
+            raise Refused("交接单生成已超过 30 分钟，内容可能已变化，未签字。请重新生成后再签。")
         _move(tx, row, "prepared", "offered", signed_out_at=tx.now)
         tx.audit("handover.signed_out", f"handover:{row.id}", _named(row._asdict()))
         return _view(tx, _row(tx, handover_id))
@@ -269,7 +269,7 @@ def take(services: Services, actor: Actor, handover_id: int, snapshot_hash: str,
     with services.store.transaction(actor.id) as tx:
         row = _held(tx, actor, handover_id, snapshot_hash)
         if row.to_person != actor.person_id:
-            raise Forbidden("只有交接单上的接班人本人可以在接班处签字,未签字。")
+            raise Forbidden("只有交接单上的接班人本人可以在接班处签字，未签字。")
         _move(tx, row, "offered", "taken", signed_in_at=tx.now, remark=text)
         tx.audit("handover.signed_in", f"handover:{row.id}", _named(row._asdict()))
         return _view(tx, _row(tx, handover_id))
@@ -281,7 +281,7 @@ def withdraw(services: Services, actor: Actor, handover_id: int) -> dict[str, An
     with services.store.transaction(actor.id) as tx:
         row = _visible(tx, actor, handover_id)
         if row.from_person != actor.person_id:
-            raise Forbidden("只有交班人本人可以撤回,未作改动。")
+            raise Forbidden("只有交班人本人可以撤回，未作改动。")
         _move(tx, row, "offered", "withdrawn")
         tx.audit("handover.withdrawn", f"handover:{row.id}", _named(row._asdict()))
         return _view(tx, _row(tx, handover_id))
@@ -290,9 +290,9 @@ def withdraw(services: Services, actor: Actor, handover_id: int) -> dict[str, An
 def _held(tx: Tx, actor: Actor, handover_id: int, snapshot_hash: str) -> Any:
     row = _visible(tx, actor, handover_id)
     if row.snapshot_hash != snapshot_hash:
-        raise Conflict("交接单的内容与您看到的不同,未签字。请刷新页面,重新阅读后再签。")
+        raise Conflict("交接单的内容与您看到的不同，未签字。请刷新页面，重新阅读后再签。")
     if paper.digest(row.snapshot) != row.snapshot_hash:
-        raise Refused("交接单的内容与其摘要不符,可能被改动,未签字。请重新生成交接单,并告知审计人员。")
+        raise Refused("交接单的内容与其摘要不符，可能被改动，未签字。请重新生成交接单，并告知审计人员。")
     return row
 
 
@@ -304,7 +304,8 @@ def _move(tx: Tx, row: Any, before: str, after: str, **values: Any) -> None:
     if changed != 1:
         raise Conflict(
             said(
-                "交接单现为“%(state)s”,不能再做这一步,未作改动。请刷新页面查看。", state=paper.HandoverState(row.state)
+                "交接单现为“%(state)s”，不能再做这一步，未作改动。请刷新页面查看。",
+                state=paper.HandoverState(row.state),
             )
         )
 
@@ -371,12 +372,15 @@ def _reminder(row: Any, actor: Actor, people: dict[str, str], units: dict[str, s
     if row.state == "offered" and row.to_person == actor.person_id:
         kind, text = (
             "sign_in",
-            said("%(name)s已签字交班(%(unit)s),请阅读后签字接班", name=people[row.from_person], unit=name),
+            said("%(name)s已签字交班（%(unit)s），请阅读后签字接班", name=people[row.from_person], unit=name),
         )
     elif row.state == "prepared":
-        kind, text = "sign_out", said("交接单(%(unit)s)已生成,尚未签字交班", unit=name)
+        kind, text = "sign_out", said("交接单（%(unit)s）已生成，尚未签字交班", unit=name)
     else:
-        kind, text = "waiting", said("已签字交班(%(unit)s),等待%(name)s签字接班", unit=name, name=people[row.to_person])
+        kind, text = (
+            "waiting",
+            said("已签字交班（%(unit)s），等待%(name)s签字接班", unit=name, name=people[row.to_person]),
+        )
     parts = {"unit": name, "from": people[row.from_person], "to": people[row.to_person], "role_zh": "", "offered": True}
     return {"kind": kind, "text": text, "href": f"/handover/{row.id}", "at": shown(row.at), **parts}
 
@@ -386,7 +390,7 @@ def _missing(change: paper.Change, people: dict[str, str], units: dict[str, str]
     leaving, unit = people.get(change.from_person, change.from_person), units.get(change.unit_id, change.unit_id)
     word = said("尚待接班人签字") if change.offered else said("尚未签字")
     text = said(
-        "%(unit)s %(role)s交接(%(name)s→%(to)s)%(word)s",
+        "%(unit)s %(role)s交接（%(name)s→%(to)s）%(word)s",
         unit=unit,
         role=Role(change.role),
         name=leaving,

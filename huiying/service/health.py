@@ -49,7 +49,7 @@ def _engine(beats: dict[str, Any], now: Any) -> Check:
     age = abs((now - at).total_seconds())
     if age > ENGINE_FRESH.total_seconds():
         return Check(
-            "engine", ok=False, detail=said("提醒引擎已 %(age)s 秒没有心跳,提醒可能不会按时发出。", age=int(age))
+            "engine", ok=False, detail=said("提醒引擎已 %(age)s 秒没有心跳，提醒可能不会按时发出。", age=int(age))
         )
     if not detail.get("healthy", True):
         return Check("engine", ok=False, detail=Recorded(detail.get("fault") or "提醒引擎报告异常。"))

@@ -57,7 +57,7 @@ def confirm_dispatch(store: Store, actor: Actor, *, sent_until: datetime | None,
         require_house(tx, actor)
         held = tx.value(sa.select(t.setting.c.value).where(t.setting.c.key == HELD).with_for_update())
         if not held:
-            raise Refused("通知发送并未暂停,无需确认。")
+            raise Refused("通知发送并未暂停，无需确认。")
         _check_moment(tx, sent_until)
         tx.run(t.setting.delete().where(t.setting.c.key == HELD))  # seen by others only together with the rest
         actions, breaches = _close_actions(tx, sent_until) if sent_until else (0, 0)
@@ -81,7 +81,7 @@ def _check_moment(tx: Tx, sent_until: datetime | None) -> None:
     if sent_until.tzinfo is None:
         raise InvalidInput("sent_until", "时间须带时区。")
     if sent_until > tx.now:
-        raise InvalidInput("sent_until", "该时间晚于现在:只能确认已经过去的发送。")
+        raise InvalidInput("sent_until", "该时间晚于现在：只能确认已经过去的发送。")
 
 
 def _close_actions(tx: Tx, until: datetime) -> tuple[int, int]:
@@ -96,7 +96,7 @@ def _close_actions(tx: Tx, until: datetime) -> tuple[int, int]:
         follow_up(tx, sources, decisions)
         closed += len(rows)
     if _due(tx, until):  # due actions that another process has in its hands would be sent again
-        raise Conflict("有到点动作正被其他进程处理,未作任何改动。请稍后重试。")
+        raise Conflict("有到点动作正被其他进程处理，未作任何改动。请稍后重试。")
     return closed, breaches
 
 
@@ -135,7 +135,7 @@ def _due(tx: Tx, until: datetime) -> int:
 def _sentence(actions: int, deliveries: int, left: int) -> str:
     done = (
         said(
-            "已确认:%(actions)s 项到点动作、%(deliveries)s 条通知按已发送处理,不再重发。",
+            "已确认：%(actions)s 项到点动作、%(deliveries)s 条通知按已发送处理，不再重发。",
             actions=actions,
             deliveries=deliveries,
         )
@@ -143,7 +143,7 @@ def _sentence(actions: int, deliveries: int, left: int) -> str:
         else ""
     )
     rest = (
-        said("其余 %(left)s 项将立即补发,逾时较久的合并为汇总提醒。", left=left)
+        said("其余 %(left)s 项将立即补发，逾时较久的合并为汇总提醒。", left=left)
         if left
         else said("没有需要补发的提醒。")
     )

@@ -32,14 +32,14 @@ def recall(tx: Tx, actor: str, key: str, digest: str) -> Any | None:
     if not key:
         return None
     if len(key) > _KEY_LIMIT or not key.isprintable():
-        raise InvalidInput("Idempotency-Key", "Idempotency-Key 须为可见字符,最长 200 位。内容未登记。")
+        raise InvalidInput("Idempotency-Key", "Idempotency-Key 须为可见字符，最长 200 位。内容未登记。")
     if tx.run(_CLAIM, {"actor": actor, "key": key, "hash": digest, "at": tx.now}).rowcount == 1:
         return None
     table = t.idempotency
     row = tx.one(sa.select(table.c.request_hash, table.c.answer).where(table.c.actor == actor, table.c.key == key))
     assert row is not None
     if row.request_hash != digest:
-        raise Conflict("同一个 Idempotency-Key 已用于另一份内容不同的登记,本次未登记。请换用新的 Key。")
+        raise Conflict("同一个 Idempotency-Key 已用于另一份内容不同的登记，本次未登记。请换用新的 Key。")
     return row.answer
 
 

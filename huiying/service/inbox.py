@@ -135,4 +135,4 @@ def _own(services: Services, actor: Actor, notice_no: str) -> None:
     statement = sa.select(_M.id).where(_M.notice_no == notice_no, _M.person_id == (actor.person_id or "-"))
     with services.store.reading() as tx:
         if tx.value(statement) is None:
-            raise NotFound("您的收件箱中没有这条通知,未作改动。")
+            raise NotFound("您的收件箱中没有这条通知，未作改动。")

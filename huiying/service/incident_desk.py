@@ -155,7 +155,7 @@ def who(author: str | None, names: dict[str, str]) -> str:
         return names.get(kind, kind)
     if kind == "person":
         return names.get(name, name)
-    return said("本机命令行(%(name)s)", name=name) if kind == "local" else said("系统")
+    return said("本机命令行（%(name)s）", name=name) if kind == "local" else said("系统")
 
 
 def _merge_targets(tx: Tx, actor: Actor, row: Any) -> list[dict[str, str]]:
@@ -222,7 +222,7 @@ def _happened(row: Any) -> Happened | None:
 
 
 def _tick_text(row: Any, happened: Happened, say: Callable[[str], str]) -> str:
-    word = {"sent": "已发", "suppressed": "未发(无需或未送达)", "planned": "待发"}[happened]
+    word = {"sent": "已发", "suppressed": "未发（无需或未送达）", "planned": "待发"}[happened]
     at = (shown(row.due_at) or "")[5:16].replace("T", " ")
     words = [at, say(zh(EventKind, row.kind)), queries.step_of(row.kind, row.step_id, say), say(word)]
     return " ".join(filter(None, words))

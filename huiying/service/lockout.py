@@ -81,15 +81,15 @@ def _forget_old(tx: Tx) -> None:
 
 
 def _crowded(minutes: int) -> Sentence:
-    return said("此网络地址登录失败次数过多,请在 %(minutes)s 分钟后再试。", minutes=minutes)
+    return said("此网络地址登录失败次数过多，请在 %(minutes)s 分钟后再试。", minutes=minutes)
 
 
 def _name_locked(minutes: int) -> Sentence:
-    return said("连续输错 5 次,此用户编号已锁定。请在 %(minutes)s 分钟后再试,或请管理员解锁。", minutes=minutes)
+    return said("连续输错 5 次，此用户编号已锁定。请在 %(minutes)s 分钟后再试，或请管理员解锁。", minutes=minutes)
 
 
 def _desk_locked(minutes: int) -> Sentence:
-    return said("连续输错 5 次,本席位暂不能解锁。请在 %(minutes)s 分钟后再试,或退出后重新登录。", minutes=minutes)
+    return said("连续输错 5 次，本席位暂不能解锁。请在 %(minutes)s 分钟后再试，或退出后重新登录。", minutes=minutes)
 
 
 @dataclass(frozen=True, slots=True)

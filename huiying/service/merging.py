@@ -41,12 +41,12 @@ def _merge(change: Change, payload: dict[str, Any]) -> None:
     if primary is None:
         raise NotFound(said("没有编号为 %(no)s 的事项。", no=into))
     if primary.id == change.row.id:
-        raise Refused("不能把事项并入它自己,未作任何改动。")
+        raise Refused("不能把事项并入它自己，未作任何改动。")
     target = snapshot(tx, primary)
     if target.facts.merged_at is not None or target.facts.ending is not None:
-        raise Refused(said("事项 %(no)s 已并案或已结束,不能作为主件。未作任何改动。", no=into))
+        raise Refused(said("事项 %(no)s 已并案或已结束，不能作为主件。未作任何改动。", no=into))
     if tx.one(sa.select(t.incident.c.id).where(t.incident.c.merged_into == change.row.id)) is not None:
-        raise Refused("该事项本身已有并入件,请先拆分或直接并入主件。未作任何改动。")
+        raise Refused("该事项本身已有并入件，请先拆分或直接并入主件。未作任何改动。")
     change.also.append(target)
     tx.run(t.incident.update().where(t.incident.c.id == change.row.id).values(merged_into=primary.id, merged_at=tx.now))
     change.note("merged", payload)
@@ -55,7 +55,7 @@ def _merge(change: Change, payload: dict[str, Any]) -> None:
         [("absorbed", {"no": change.row.no, "reason": payload["reason"]}), *_handed_up(change)],
         change.actor_id, change.approver_id,
     )  # fmt: skip
-    _announce_on(tx, primary, f"{change.row.no} 已并入本事项,时钟已按最早时间重新计算")
+    _announce_on(tx, primary, f"{change.row.no} 已并入本事项，时钟已按最早时间重新计算")
 
 
 def _handed_up(change: Change) -> list[tuple[str, dict[str, Any]]]:
@@ -102,7 +102,7 @@ def unmerge(services: Services, actor: Actor, no: str, reason: str) -> dict[str,
 def _unmerge(change: Change, payload: dict[str, Any]) -> None:
     tx = change.tx
     if change.row.merged_into is None:
-        raise Refused(said("事项 %(no)s 没有并入其他事项,未作任何改动。", no=change.row.no))
+        raise Refused(said("事项 %(no)s 没有并入其他事项，未作任何改动。", no=change.row.no))
     primary = tx.one(sa.select(t.incident).where(t.incident.c.id == change.row.merged_into).with_for_update())
     assert primary is not None
     target = snapshot(tx, primary)
@@ -114,4 +114,4 @@ def _unmerge(change: Change, payload: dict[str, Any]) -> None:
         [("released", {"no": change.row.no, "reason": payload["reason"]}), *_handed_back(change, target)],
         change.actor_id, change.approver_id,
     )  # fmt: skip
-    _announce_on(tx, primary, f"{change.row.no} 已从本事项拆出,时钟已重新计算")
+    _announce_on(tx, primary, f"{change.row.no} 已从本事项拆出，时钟已重新计算")

@@ -38,12 +38,12 @@ _SCOPE = "openid profile"
 #: Signatures by the provider's private key; nothing that a shared secret or nobody could have made.
 _ALGORITHMS = ["RS256", "PS256", "ES256"]
 
-OFF = "本系统未启用统一身份登录,请用本系统的用户编号和密码登录。"
-NOT_INSTALLED = "统一身份登录所需的组件未安装(安装时须选 oidc 附加项)。请用本系统的用户编号和密码登录。"
-DOWN = "统一身份平台暂时没有正确应答,未登录。请稍后重试,或改用本系统的用户编号和密码登录。"
-REFUSED = "统一身份平台返回的凭据未通过核验,未登录。请重新登录;若持续出现,请联系管理员。"
-EXPIRED = "本次统一身份登录已超时或不是从本浏览器发起的,未登录。请从登录页重新开始。"
-UNKNOWN = "统一身份已核验,但未对应到本系统的人员,未登录。请联系管理员登记对应关系。"
+OFF = "本系统未启用统一身份登录，请用本系统的用户编号和密码登录。"
+NOT_INSTALLED = "统一身份登录所需的组件未安装（安装时须选 oidc 附加项）。请用本系统的用户编号和密码登录。"
+DOWN = "统一身份平台暂时没有正确应答，未登录。请稍后重试，或改用本系统的用户编号和密码登录。"
+REFUSED = "统一身份平台返回的凭据未通过核验，未登录。请重新登录；若持续出现，请联系管理员。"
+EXPIRED = "本次统一身份登录已超时或不是从本浏览器发起的，未登录。请从登录页重新开始。"
+UNKNOWN = "统一身份已核验，但未对应到本系统的人员，未登录。请联系管理员登记对应关系。"
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,7 +142,7 @@ def _client(services: Services, redirect_uri: str) -> Any:
     try:
         secret = resolve(settings.oidc_client_secret, services.sealer.open).reveal()
     except (UnresolvedSecret, CannotOpen) as error:
-        raise Refused(said("统一身份登录的客户端密钥无法读取:%(error)s", error=term(sentence_in(error)))) from None
+        raise Refused(said("统一身份登录的客户端密钥无法读取：%(error)s", error=term(sentence_in(error)))) from None
     return OAuth2Session(
         settings.oidc_client_id,
         secret,

@@ -89,10 +89,10 @@ def confirm_pack(services: Services, actor: Actor, pack_id: str) -> dict[str, An
         today = _today(tx)
         pack = pack_of(tx, pack_id, _wanted(_versions(tx, pack_id), pack_id, ""))
         if not pack.awaits_confirmation(today):
-            raise Refused(said("「%(title)s」不是逾期沿用的年度文件,无需确认,未作改动。", title=pack.title))
+            raise Refused(said("「%(title)s」不是逾期沿用的年度文件，无需确认，未作改动。", title=pack.title))
         if (pack_id, today.year) in _confirmed(tx):
             raise Refused(
-                said("「%(title)s」%(year)s 年沿用已经确认过,未重复登记。", title=pack.title, year=today.year)
+                said("「%(title)s」%(year)s 年沿用已经确认过，未重复登记。", title=pack.title, year=today.year)
             )
         row = {"pack_id": pack_id, "year": today.year, "confirmed_by": actor.id, "confirmed_at": tx.now}
         tx.run(t.pack_confirmation.insert().values(**row))
@@ -131,7 +131,7 @@ def import_pack(services: Services, actor: Actor, data: bytes, name: str) -> dic
     pack, findings = parse_pack(name, data)
     if pack is None:
         raise BadRulePack(
-            said("规则包未被采用,共 %(count)s 处问题,原有规则不变。", count=len(findings)),
+            said("规则包未被采用，共 %(count)s 处问题，原有规则不变。", count=len(findings)),
             findings=[finding.sentence for finding in findings],
         )
     with services.store.transaction(actor.id) as tx:
@@ -152,7 +152,7 @@ def reset_pack(services: Services, actor: Actor, pack_id: str) -> dict[str, Any]
     with services.store.transaction(actor.id) as tx:
         require_house(tx, actor)
         if pack_id not in own_packs(tx):
-            raise Refused(said("「%(pack_id)s」不是在线采用的规则包,未作改动。", pack_id=pack_id[:80]))
+            raise Refused(said("「%(pack_id)s」不是在线采用的规则包，未作改动。", pack_id=pack_id[:80]))
         if pack_id in shipped:
             use_pack(tx, shipped[pack_id])
         else:
@@ -188,7 +188,7 @@ def _wanted(versions: list[dict[str, Any]], pack_id: str, version: str) -> str:
         return str(fitting[0])
     if version or not versions:
         raise NotFound(
-            said("没有名为「%(pack_id)s」的规则包,或没有这个版本。可在规则包列表中查看。", pack_id=pack_id[:80])
+            said("没有名为「%(pack_id)s」的规则包，或没有这个版本。可在规则包列表中查看。", pack_id=pack_id[:80])
         )
     return str(next((row for row in versions if row["current"]), versions[0])["version"])
 

@@ -31,7 +31,7 @@ from huiying.store.db import Tx
 _MOBILE = re.compile(r"\+?[0-9][0-9 -]{4,24}")
 _EMAIL = re.compile(r"[^\s@<>\"']+@[^\s@<>\"']+\.[^\s@<>\"'.]+")
 _REGION = re.compile(r"(?:\d{6})?")
-UNREADABLE = "(无法解开)"
+UNREADABLE = "（无法解开）"
 _RESERVED = frozenset({UNASSIGNED, "local", "system", "anonymous"})
 
 
@@ -64,14 +64,14 @@ def add_unit(
         if parent_id or not actor.is_everywhere:
             require_unit(tx, actor, parent_id)
         row = {**values, "parent_id": parent_id or None, "active": True}
-        insert_once(tx, t.unit, row, said("编号「%(unit_id)s」已有单位使用,未新建。", unit_id=unit_id))
+        insert_once(tx, t.unit, row, said("编号「%(unit_id)s」已有单位使用，未新建。", unit_id=unit_id))
         tx.audit("unit.added", f"unit:{unit_id}", {"name": values["name"], "parent": parent_id or None})
         return _unit_view(row)
 
 
 def _unit_values(name: str, region_code: str, kind: str, pack_id: str) -> dict[str, str]:
     if not _REGION.fullmatch(region_code):
-        raise InvalidInput("region_code", "行政区划代码为 6 位数字,如 520200。")
+        raise InvalidInput("region_code", "行政区划代码为 6 位数字，如 520200。")
     return {
         "name": line("name", name, 200, "单位名称", required=True),
         "region_code": region_code,
@@ -112,7 +112,7 @@ def _refuse_unit_in_use(tx: Tx, unit_id: str) -> None:
     if people or children:
         raise Refused(
             said(
-                "该单位还有 %(people)s 名在用人员、%(children)s 个在用下级单位,未停用。请先调整后再停用。",
+                "该单位还有 %(people)s 名在用人员、%(children)s 个在用下级单位，未停用。请先调整后再停用。",
                 people=people,
                 children=children,
             )
@@ -169,7 +169,7 @@ def insert_person(
     """Write a new person within the caller's transaction; gives the row."""
     actor.require(Permission.PEOPLE)
     if identifier("id", person_id) in _RESERVED:
-        raise InvalidInput("id", said("「%(person_id)s」是系统保留的编号,请另取一个。", person_id=person_id))
+        raise InvalidInput("id", said("「%(person_id)s」是系统保留的编号，请另取一个。", person_id=person_id))
     require_unit(tx, actor, unit_id)
     row = {
         "id": person_id,
@@ -181,7 +181,7 @@ def insert_person(
         "active": True,
         "created_at": tx.now,
     }
-    insert_once(tx, t.person, row, said("编号「%(person_id)s」已有人员使用,未新建。", person_id=person_id))
+    insert_once(tx, t.person, row, said("编号「%(person_id)s」已有人员使用，未新建。", person_id=person_id))
     reached = [key for key in ("mobile", "email") if row[f"{key}_sealed"]] + sorted(im)
     tx.audit("person.added", f"person:{person_id}", {"unit": unit_id, "reached_by": reached})
     return row
@@ -276,7 +276,7 @@ def _seal(services: Services, field: str, value: str, pattern: re.Pattern[str], 
     if not clear:
         return ""
     if not pattern.fullmatch(clear):
-        raise InvalidInput(field, said("%(what)s格式不正确,请核对。", what=term(what)))
+        raise InvalidInput(field, said("%(what)s格式不正确，请核对。", what=term(what)))
     return services.sealer.seal(clear)
 
 

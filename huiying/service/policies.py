@@ -106,8 +106,8 @@ def _moment(step: Step) -> str:
 
 def _after_breach(policy: Policy) -> str:
     daily = listed(f"{at:%H:%M}" for at in policy.after_breach_daily_at)
-    hourly = said("每小时一次,共 %(count)s 次", count=policy.after_breach_hourly) if policy.after_breach_hourly else ""
-    return listed([part for part in (hourly, said("此后每日 %(times)s", times=daily) if daily else "") if part], ";")
+    hourly = said("每小时一次，共 %(count)s 次", count=policy.after_breach_hourly) if policy.after_breach_hourly else ""
+    return listed([part for part in (hourly, said("此后每日 %(times)s", times=daily) if daily else "") if part], "；")
 
 
 def import_policy(services: Services, actor: Actor, data: bytes, name: str) -> dict[str, Any]:
@@ -158,13 +158,13 @@ def _admitted(tx: Tx, policy: Policy) -> list[str]:
     warnings = lint_together([*others, policy], current_packs(tx))
     unserved = [sentence for sentence in warnings if "没有适用" in sentence]
     if unserved:
-        raise Refused(said("采用后将有时钟没有提醒方案,未采用:%(finding)s", finding=term(unserved[0])))
+        raise Refused(said("采用后将有时钟没有提醒方案，未采用：%(finding)s", finding=term(unserved[0])))
     return warnings
 
 
 def _refused(findings: tuple[Finding, ...]) -> str:
     return said(
-        "督办方案未被采用,共 %(count)s 处问题:%(finding)s",
+        "督办方案未被采用，共 %(count)s 处问题：%(finding)s",
         count=len(findings),
         finding=findings[0].sentence if findings else "",
     )
@@ -176,7 +176,7 @@ def _refuse_clash(policy: Policy, others: list[Policy]) -> None:
         if shared:
             raise Refused(
                 said(
-                    "同一规则只能有一个方案:%(rules)s 已由 %(other)s 负责,未采用。如要替换,请沿用编号 %(other)s。",
+                    "同一规则只能有一个方案：%(rules)s 已由 %(other)s 负责，未采用。如要替换，请沿用编号 %(other)s。",
                     rules=listed(shared),
                     other=other.id,
                 )
@@ -191,7 +191,7 @@ def reset_policy(services: Services, actor: Actor, policy_id: str) -> dict[str, 
         require_house(tx, actor)
         own = own_policies(tx)
         if policy_id not in own:
-            raise Refused(said("「%(policy_id)s」不是本单位自备的方案,未作改动。", policy_id=policy_id[:80]))
+            raise Refused(said("「%(policy_id)s」不是本单位自备的方案，未作改动。", policy_id=policy_id[:80]))
         if policy_id in shipped:
             _make_current(tx, shipped[policy_id])
         else:

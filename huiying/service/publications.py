@@ -36,10 +36,10 @@ def record_release(
 ) -> dict[str, Any]:
     """Record a release, response or conference that happened; never blocked by a missing step, the gap is shown."""
     if request.published_at.tzinfo is None:
-        raise InvalidInput("published_at", "发布时间缺少时区,请写明如 2026-11-22T08:30:00+08:00。内容未登记。")
+        raise InvalidInput("published_at", "发布时间缺少时区，请写明如 2026-11-22T08:30:00+08:00。内容未登记。")
     url, text = checked("url", request.url, 2000, "网址"), checked("text", request.text, BODY_LIMIT, "发布内容")
     if not url and not text:
-        raise InvalidInput("url", "请填写发布网址或发布内容作为凭据,否则不能认定为已发布。内容未登记。")
+        raise InvalidInput("url", "请填写发布网址或发布内容作为凭据，否则不能认定为已发布。内容未登记。")
     if url and not url.lower().startswith(("http://", "https://")):
         raise InvalidInput("url", "网址须以 http:// 或 https:// 开头。内容未登记。")
     payload = {
@@ -66,11 +66,11 @@ def _with_effect(view: dict[str, Any]) -> dict[str, Any]:
     view = {**view, "waits": _confirmation_of(view, latest["id"])}
     ended = [c["name"] for c in view["clocks"] if c["publication"] == latest["id"] and c["binding"]]
     if ended:
-        return {**view, "effect": said("已停止:%(clocks)s", clocks=listed(map(term, ended)))}
+        return {**view, "effect": said("已停止：%(clocks)s", clocks=listed(map(term, ended)))}
     waiting = [c for c in view["clocks"] if c["binding"] and c["state"] in {"running", "breached"}]
     if not waiting:
-        return {**view, "effect": said("没有正在计时的时钟,仅作记录")}
-    return {**view, "effect": said("未停止任何时钟:%(why)s", why=_why_not(latest, waiting))}
+        return {**view, "effect": said("没有正在计时的时钟，仅作记录")}
+    return {**view, "effect": said("未停止任何时钟：%(why)s", why=_why_not(latest, waiting))}
 
 
 def _confirmation_of(view: dict[str, Any], publication_id: int) -> int | None:
@@ -81,20 +81,20 @@ def _confirmation_of(view: dict[str, Any], publication_id: int) -> int | None:
 
 def _why_not(publication: dict[str, Any], waiting: list[dict[str, Any]]) -> str:
     if publication["content_kind"] != ContentKind.ORIGINAL:
-        return said("登记为%(kind)s,不能充当回应", kind=ContentKind(publication["content_kind"]))
+        return said("登记为%(kind)s，不能充当回应", kind=ContentKind(publication["content_kind"]))
     if all(publication["published_at"] < clock["started_at"] for clock in waiting):
-        return said("发布时间早于时钟起算,须由核验人认可后才计入")
-    return said("此类发布不能完成所余时钟,或须由核验人认可")
+        return said("发布时间早于时钟起算，须由核验人认可后才计入")
+    return said("此类发布不能完成所余时钟，或须由核验人认可")
 
 
 @command("release", "release")
 def _release(change: Change, payload: dict[str, Any]) -> None:
     tx, at = change.tx, instant(payload["published_at"])
     if at > tx.now:
-        raise InvalidInput("published_at", "发布时间晚于当前时间;请在发布之后登记。内容未登记。")
+        raise InvalidInput("published_at", "发布时间晚于当前时间；请在发布之后登记。内容未登记。")
     occurred = change.before.facts.time(TimeKind.OCCURRED)
     if occurred is not None and at < occurred.value:
-        raise InvalidInput("published_at", "发布时间早于事发时间,请核对两个时间。内容未登记。")
+        raise InvalidInput("published_at", "发布时间早于事发时间，请核对两个时间。内容未登记。")
     kind, content = PublicationKind(payload["kind"]), ContentKind(payload["content_kind"])
     digest = sha256("\n".join([payload["url"], payload["title"], payload["text"]]))
     made = tx.run(
@@ -123,7 +123,7 @@ def _release(change: Change, payload: dict[str, Any]) -> None:
         EventKind.RELEASE_RECORDED,
         DESK,
         Band.INFO,
-        f"已登记{kind.zh}" + (f"(登记为{content.zh},不停止计时)" if content.is_repost else ""),
+        f"已登记{kind.zh}" + (f"（登记为{content.zh}，不停止计时）" if content.is_repost else ""),
     )
 
 
@@ -145,7 +145,7 @@ def _confirm_publication(change: Change, payload: dict[str, Any]) -> None:
         t.publication.update().where(t.publication.c.id == row.id).values(confirmed_by=change.approver_id or None)
     )
     if not change.approver_id:
-        change.reasons.append(said("按时发布但逾期登记,须由第二人确认"))
+        change.reasons.append(said("按时发布但逾期登记，须由第二人确认"))
     change.note("confirm_publication", {"id": row.id})
 
 
@@ -198,7 +198,7 @@ def _review(change: Change, payload: dict[str, Any]) -> None:
     change.tx.run(t.publication.update().where(t.publication.c.id == row.id).values(**values))
     kept = {k: v for k, v in payload.items() if v is not None and k not in {"publication_id", "note"}}
     change.note("review", {"id": row.id, "note": payload["note"], "before": _review_before(row), **kept})
-    change.announce = (EventKind.CHANGED, DESK, Band.NOTICE, "发布记录已核验,时钟已重新判定")
+    change.announce = (EventKind.CHANGED, DESK, Band.NOTICE, "发布记录已核验，时钟已重新判定")
 
 
 def _review_before(row: Any) -> dict[str, Any]:

@@ -91,7 +91,7 @@ def preview(
     """
     kind = kind or (Kind.EMERGENCY if severity else Kind.OPINION)
     if severity is not None and kind is not Kind.EMERGENCY:
-        raise InvalidInput("severity", "只有突发事件才有级别;一般政务舆情请留空。")
+        raise InvalidInput("severity", "只有突发事件才有级别；一般政务舆情请留空。")
     with services.store.reading() as tx:
         stated = tuple(
             TimeFact(k, to_precision(v.value, v.precision), v.source, v.precision, v.estimated)
@@ -236,7 +236,7 @@ def _check_word(field: str, given: str, allowed: Sequence[str], what: str) -> No
         raise InvalidInput(
             field,
             said(
-                "没有「%(text)s」这种%(what)s。可用:%(allowed)s。",
+                "没有「%(text)s」这种%(what)s。可用：%(allowed)s。",
                 text=given[:40],
                 what=term(what),
                 allowed=listed(allowed),
@@ -293,7 +293,7 @@ def _clock_state(state: str, now: datetime) -> sa.ColumnElement[bool]:
     if state not in {str(word) for word in ClockState}:
         raise InvalidInput(
             "state",
-            said("没有「%(state)s」这种时钟状态。可用:open、%(states)s。", state=state, states=listed(ClockState)),
+            said("没有「%(state)s」这种时钟状态。可用：open、%(states)s。", state=state, states=listed(ClockState)),
         )
     return table.c.state == state
 

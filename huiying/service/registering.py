@@ -74,16 +74,16 @@ def only_unit(services: Services, actor: Actor) -> str:
     seen = {unit["id"] for unit in units}
     tops = [unit for unit in units if unit["parent_id"] not in seen]
     if len(tops) != 1:
-        raise InvalidInput("unit_id", "请写明主办单位编号(huiying unit list 可查)。内容未登记。")
+        raise InvalidInput("unit_id", "请写明主办单位编号（huiying unit list 可查）。内容未登记。")
     return str(tops[0]["id"])
 
 
 def _clean(request: RegisterRequest) -> dict[str, Any]:
     """The request as plain JSON values, every text checked."""
     if request.severity is not None and request.kind is not Kind.EMERGENCY:
-        raise InvalidInput("severity", "只有突发事件才有级别;一般政务舆情请留空。内容未登记。")
+        raise InvalidInput("severity", "只有突发事件才有级别；一般政务舆情请留空。内容未登记。")
     if request.severity is not None and not request.criterion.strip():
-        raise InvalidInput("criterion", "定级需写明依据(例如对照哪一条分级标准)。内容未登记。")
+        raise InvalidInput("criterion", "定级需写明依据（例如对照哪一条分级标准）。内容未登记。")
     return {
         "title": checked("title", request.title, TITLE_LIMIT, "标题", required=True),
         "body": checked("body", request.body, BODY_LIMIT, "情况说明"),
@@ -109,7 +109,7 @@ def _clean(request: RegisterRequest) -> dict[str, Any]:
 
 def time_value(kind: TimeKind, value: TimeInput) -> dict[str, Any]:
     if value.value.tzinfo is None:
-        raise InvalidInput(kind, said("%(kind)s缺少时区,请写明如 2026-11-22T08:30:00+08:00。内容未登记。", kind=kind))
+        raise InvalidInput(kind, said("%(kind)s缺少时区，请写明如 2026-11-22T08:30:00+08:00。内容未登记。", kind=kind))
     if value.precision not in {"second", "minute"}:
         raise InvalidInput(kind, said("%(kind)s的精度只能是 second(到秒)或 minute(到分)。内容未登记。", kind=kind))
     return {
@@ -124,7 +124,7 @@ def time_value(kind: TimeKind, value: TimeInput) -> dict[str, Any]:
 def transfer_value(transfer: TransferInput) -> dict[str, Any]:
     for name, at in (("received_at", transfer.received_at), ("due_at", transfer.due_at)):
         if at is not None and at.tzinfo is None:
-            raise InvalidInput(name, "转办通知的时间缺少时区,请写明如 2026-11-22T08:30:00+08:00。内容未登记。")
+            raise InvalidInput(name, "转办通知的时间缺少时区，请写明如 2026-11-22T08:30:00+08:00。内容未登记。")
     return {
         "notice_no": checked("notice_no", transfer.notice_no, 80, "转办通知文号", required=True),
         "from_org": checked("from_org", transfer.from_org, 120, "转办单位"),
@@ -196,7 +196,7 @@ def open_cycle(tx: Tx, row: Any, by: str, clean: dict[str, Any]) -> Snapshot:
             "correct",
             {"reason": "登记时申请按首发时间起算", "late_exposure": True},
             by,
-            ["登记时申请按首发(曝光)时间起算"],
+            ["登记时申请按首发（曝光）时间起算"],
         )
     shot = refresh(tx, row, replace(facts, rules=tuple(rule for pack in packs for rule in pack.clocks)))
     _announce_registration(tx, row, shot.clocks)
@@ -245,7 +245,7 @@ def _check_units(tx: Tx, actor: Actor, unit_ids: Iterable[str]) -> None:
             raise InvalidInput("unit_id", said("没有编号为「%(unit_id)s」的在用单位。内容未登记。", unit_id=unit_id))
     first = next(iter(unit_ids), "")
     if first and not in_scope(tx, actor, [first]):
-        raise Forbidden("您的账号不负责该单位的事项,内容未登记。请由该单位或上级值班室登记。")
+        raise Forbidden("您的账号不负责该单位的事项，内容未登记。请由该单位或上级值班室登记。")
 
 
 def check_stated(values: Iterable[Mapping[str, Any]], now: datetime) -> None:
@@ -253,5 +253,5 @@ def check_stated(values: Iterable[Mapping[str, Any]], now: datetime) -> None:
         TimeFact(TimeKind(v["kind"]), instant(v["value"]), v["source"], v["precision"], v["estimated"]) for v in values
     ]
     if any(fact.kind is TimeKind.REGISTERED for fact in facts):
-        raise InvalidInput("registered_at", "登记时间由系统记录,不能填写。内容未登记。")
+        raise InvalidInput("registered_at", "登记时间由系统记录，不能填写。内容未登记。")
     check_times(facts, now)

@@ -58,8 +58,8 @@ LABELS = (
     "新的主办单位", "发布记录", "发布形式", "内容类型", "发布时间", "登记时间", "发布渠道", "网址", "发布标题",
     "发布内容", "保密审查", "核验结论", "认可计入", "内容充分、不敷衍", "已撤回", "核验意见", "来文号", "转办单位",
     "接收时间", "反馈时限", "反馈时间", "标题", "情况说明", "对外通知用标题", "事件类别", "承办单位", "任务名称", "截止",
-    "完成时间", "持续发布间隔(小时)", "阶段", "时钟", "归因", "说明", "督办方案", "登记人",
-    "按事发", "按首发", "是", "否", "待定级", "准确到分", "准确到秒", "大约(估计)", "未登记",
+    "完成时间", "持续发布间隔（小时）", "阶段", "时钟", "归因", "说明", "督办方案", "登记人",
+    "按事发", "按首发", "是", "否", "待定级", "准确到分", "准确到秒", "大约（估计）", "未登记",
 )  # fmt: skip
 
 
@@ -106,7 +106,7 @@ def _grade(scene: _Scene, payload: _Payload) -> Iterator[Fact]:
 
 
 def _exactness(precision: str, *, estimated: bool) -> str:
-    return "大约(估计)" if estimated else {"minute": "准确到分"}.get(precision, "准确到秒")
+    return "大约（估计）" if estimated else {"minute": "准确到分"}.get(precision, "准确到秒")
 
 
 def _correct(scene: _Scene, payload: _Payload) -> Iterator[Fact]:
@@ -262,7 +262,7 @@ def _transfer_feedback(scene: _Scene, payload: _Payload) -> Iterator[Fact]:
 def _continuous(scene: _Scene, payload: _Payload) -> Iterator[Fact]:
     plan = scene.facts.continuous
     hours = plan.every.total_seconds() / 3600 if plan is not None and plan.until is None else 0
-    yield Fact("持续发布间隔(小时)", str(payload["every_hours"]), scene.was(f"{hours:g}"))
+    yield Fact("持续发布间隔（小时）", str(payload["every_hours"]), scene.was(f"{hours:g}"))
 
 
 def _stage(_scene: _Scene, payload: _Payload) -> Iterator[Fact]:

@@ -38,12 +38,12 @@ _MANAGERS = [str(role) for role, granted in GRANTS.items() if Permission.PEOPLE 
 
 KEPT_APART = {
     Factor.PASSWORD: (
-        "此账号的动态口令刚由您(或与您相关的账号)重置,密码须由另一人重置:72 小时内,以及本人重新登录以前,"
-        "同一人不得经手两项。请由另一名管理员办理,或在服务器本机用命令行办理。未作任何改动。"
+        "此账号的动态口令刚由您（或与您相关的账号）重置，密码须由另一人重置：72 小时内，以及本人重新登录以前，"
+        "同一人不得经手两项。请由另一名管理员办理，或在服务器本机用命令行办理。未作任何改动。"
     ),
     Factor.CODE: (
-        "此账号的密码刚由您(或与您相关的账号)重置或发放,动态口令须由另一人重置:72 小时内,以及本人重新登录以前,"
-        "同一人不得经手两项。请由另一名管理员办理,或在服务器本机用命令行办理。未作任何改动。"
+        "此账号的密码刚由您（或与您相关的账号）重置或发放，动态口令须由另一人重置：72 小时内，以及本人重新登录以前，"
+        "同一人不得经手两项。请由另一名管理员办理，或在服务器本机用命令行办理。未作任何改动。"
     ),
 }
 _SAID = {
@@ -138,8 +138,8 @@ def _others(tx: Tx, person_id: str, barred: Callable[[str], bool]) -> str:
         if _reaches(key, units, tree, reached) and not barred(f"{_PERSON}{key}")
     ]
     if not names:
-        return "目前没有其他管理员可以办理,请在服务器本机用命令行办理。"
-    return said("可以办理的管理员:%(names)s。", names=listed(names))
+        return "目前没有其他管理员可以办理，请在服务器本机用命令行办理。"
+    return said("可以办理的管理员：%(names)s。", names=listed(names))
 
 
 def _reaches(key: str, units: Iterable[str], tree: dict[str, str | None], wanted: Iterable[str]) -> bool:
@@ -155,7 +155,7 @@ def tell(tx: Tx, actor: Actor, person_id: str, action: str) -> None:
     if actor.person_id == person_id:
         return
     who, at = _name(tx, actor.id), f"{tx.now.astimezone(SHANGHAI):%Y-%m-%d %H:%M}"
-    text = f"{who}于 {at} 对您的账号{_SAID[action]}。\n如非您本人要求,请立即报告审计人员和另一名管理员。"
+    text = f"{who}于 {at} 对您的账号{_SAID[action]}。\n如非您本人要求，请立即报告审计人员和另一名管理员。"
     row = {
         "notice_no": f"account-{secrets.token_hex(8)}",
         "person_id": person_id,

@@ -61,9 +61,9 @@ def _word(words: type[_W], field: str, value: str, what: str) -> _W:
     for word in words:
         if value.strip() in {word.value, word.zh}:
             return word
-    known = listed(said("%(word)s(%(name)s)", word=word.value, name=word) for word in words)
+    known = listed(said("%(word)s（%(name)s）", word=word.value, name=word) for word in words)
     raise InvalidInput(
-        field, said("没有「%(text)s」这种%(what)s,可用:%(known)s。", text=value[:40], what=term(what), known=known)
+        field, said("没有「%(text)s」这种%(what)s，可用：%(known)s。", text=value[:40], what=term(what), known=known)
     )
 
 
@@ -121,7 +121,7 @@ def insert_access(tx: Tx, actor: Actor, person_id: str, role: str, unit_id: str)
     actor.require(Permission.PEOPLE)
     chosen = _access_role(role)
     if actor.person_id == person_id:
-        raise Forbidden("不能为自己的账号增加权限,请由另一名管理员办理。")
+        raise Forbidden("不能为自己的账号增加权限，请由另一名管理员办理。")
     # Held until the end: two grants at once must not each find the other's role still missing.
     tx.one(sa.select(t.person.c.id).where(t.person.c.id == person_id).with_for_update())
     held = {(AccessRole(row.role), row.unit_id) for row in _access_of(tx, person_id)}
@@ -138,7 +138,7 @@ def _refuse_mixture(held: set[tuple[AccessRole, str]]) -> None:
     if conflict:
         raise Refused(conflict)
     if len(roles) > 1 and len(units) > 1 and len(held) != len(roles) * len(units):
-        raise Refused("同一账号在不同单位须持有相同的权限,否则范围不清,未授予。请在同一单位授予,或为其另设账号。")
+        raise Refused("同一账号在不同单位须持有相同的权限，否则范围不清，未授予。请在同一单位授予，或为其另设账号。")
 
 
 def revoke_access(services: Services, actor: Actor, person_id: str, role: str, unit_id: str) -> dict[str, Any]:
@@ -147,7 +147,7 @@ def revoke_access(services: Services, actor: Actor, person_id: str, role: str, u
     chosen = _access_role(role)
     with services.store.transaction(actor.id) as tx:
         if chosen is AccessRole.ADMINISTRATOR and _administrators(tx) <= {person_id}:
-            raise Refused("这是最后一名管理员,未收回。请先授予另一人管理员权限。")
+            raise Refused("这是最后一名管理员，未收回。请先授予另一人管理员权限。")
         _remove_holding(tx, actor, t.access, person_id=person_id, role=chosen, unit_id=unit_id)
         tx.audit("access.revoked", f"person:{person_id}", {"role": chosen.value, "unit": unit_id})
     return _holding_view(person_id, chosen, unit_id)
@@ -183,7 +183,7 @@ def _add_holding(tx: Tx, actor: Actor, table: sa.Table, *, person_id: str, role:
         tx.run(table.insert().values(person_id=person_id, role=role.value, unit_id=unit_id))
     except IntegrityError:
         raise Conflict(
-            said("该人员在单位「%(unit_id)s」已有“%(role)s”,未重复登记。", unit_id=unit_id, role=role)
+            said("该人员在单位「%(unit_id)s」已有“%(role)s”，未重复登记。", unit_id=unit_id, role=role)
         ) from None
 
 
@@ -249,7 +249,9 @@ def _insert_shift(tx: Tx, actor: Actor, shift: ShiftInput) -> dict[str, Any]:
     )
     other = tx.one(overlap)
     if other is not None:
-        raise Conflict(said("该人员与已有班次(编号 %(shift_id)s)时间重叠,未登记。", shift_id=other.id), shift=other.id)
+        raise Conflict(
+            said("该人员与已有班次（编号 %(shift_id)s）时间重叠，未登记。", shift_id=other.id), shift=other.id
+        )
     values = {
         "unit_id": shift.unit_id,
         "role": role.value,
@@ -263,11 +265,11 @@ def _insert_shift(tx: Tx, actor: Actor, shift: ShiftInput) -> dict[str, Any]:
 
 def _check_span(shift: ShiftInput) -> None:
     if shift.starts_at.tzinfo is None or shift.ends_at.tzinfo is None:
-        raise InvalidInput("starts_at", "时间缺少时区,请写明如 2026-11-22T08:30:00+08:00。")
+        raise InvalidInput("starts_at", "时间缺少时区，请写明如 2026-11-22T08:30:00+08:00。")
     if shift.starts_at >= shift.ends_at:
         raise InvalidInput("ends_at", "结束时间应晚于开始时间。")
     if shift.ends_at - shift.starts_at > LONGEST_SHIFT:
-        raise InvalidInput("ends_at", "一个班次最长 7 天,请核对日期。")
+        raise InvalidInput("ends_at", "一个班次最长 7 天，请核对日期。")
 
 
 def cancel_shift(services: Services, actor: Actor, shift_id: int) -> dict[str, Any]:
@@ -279,7 +281,7 @@ def cancel_shift(services: Services, actor: Actor, shift_id: int) -> dict[str, A
             raise NotFound(said("没有编号为 %(shift_id)s 的班次。", shift_id=shift_id))
         require_unit(tx, actor, row.unit_id)
         if row.cancelled_at is not None or row.ends_at <= tx.now:
-            raise Refused("该班次已取消或已结束,未作改动。")
+            raise Refused("该班次已取消或已结束，未作改动。")
         tx.run(t.shift.update().where(t.shift.c.id == shift_id).values(cancelled_at=tx.now))
         view = _shift_view({**row._asdict(), "cancelled_at": tx.now})
         tx.audit("shift.cancelled", f"shift:{shift_id}", _shift_audit(view))
@@ -349,11 +351,11 @@ def import_shifts(services: Services, actor: Actor, data: bytes) -> dict[str, An
                     said("第 %(row)s 行 %(message)s", row=error["row"], message=term(error["message"]))
                     for error in errors[:3]
                 ],
-                ";",
+                "；",
             )
             raise InvalidInput(
                 "file",
-                said("排班表有 %(count)s 行不正确,全部未导入:%(rows)s", count=len(errors), rows=shown),
+                said("排班表有 %(count)s 行不正确，全部未导入：%(rows)s", count=len(errors), rows=shown),
                 rows=errors,
             )
         tx.audit("shift.imported", "shift:*", {"count": len(made), "shifts": [view["id"] for view in made]})
@@ -362,14 +364,14 @@ def import_shifts(services: Services, actor: Actor, data: bytes) -> dict[str, An
 
 def _read_csv(data: bytes) -> list[tuple[int, dict[str, str]]]:
     if len(data) > _LARGEST_CSV:
-        raise InvalidInput("file", "排班表超过 1 MB,未导入。")
+        raise InvalidInput("file", "排班表超过 1 MB，未导入。")
     reader = csv.reader(io.StringIO(_decode(data), newline=""))
     try:
         rows = [
             (reader.line_num, [cell.strip() for cell in row]) for row in reader if any(cell.strip() for cell in row)
         ]
     except csv.Error:
-        raise InvalidInput("file", "排班表不是合法的 CSV 文件,未导入。") from None
+        raise InvalidInput("file", "排班表不是合法的 CSV 文件，未导入。") from None
     if not rows or len(rows) > _MOST_ROWS:
         raise InvalidInput("file", said("排班表应有表头和 1 至 %(most)s 行内容。", most=_MOST_ROWS))
     header = [_CSV_ALIASES.get(name, name) for name in rows[0][1]]
@@ -378,7 +380,7 @@ def _read_csv(data: bytes) -> list[tuple[int, dict[str, str]]]:
         raise InvalidInput(
             "file",
             said(
-                "表头缺少:%(missing)s。表头应为:%(columns)s。", missing=listed(missing), columns=",".join(CSV_COLUMNS)
+                "表头缺少：%(missing)s。表头应为：%(columns)s。", missing=listed(missing), columns=",".join(CSV_COLUMNS)
             ),
         )
     return [(number, dict(zip(header, cells, strict=False))) for number, cells in rows[1:]]
@@ -390,7 +392,7 @@ def _decode(data: bytes) -> str:
             return data.decode(encoding)
         except UnicodeDecodeError:
             continue
-    raise InvalidInput("file", "排班表的编码无法识别,请另存为 UTF-8 的 CSV 文件。")
+    raise InvalidInput("file", "排班表的编码无法识别，请另存为 UTF-8 的 CSV 文件。")
 
 
 def _shift_of(row: Mapping[str, str], names: Names) -> ShiftInput:
@@ -409,5 +411,5 @@ def _table_time(row: Mapping[str, str], field: str) -> datetime:
     try:
         at = _beijing(*map(int, local.groups())) if local else datetime.fromisoformat(text)
     except ValueError:
-        raise InvalidInput(field, said("「%(text)s」不是时间,请写成 2026-11-22 08:30。", text=text[:40])) from None
+        raise InvalidInput(field, said("「%(text)s」不是时间，请写成 2026-11-22 08:30。", text=text[:40])) from None
     return at if at.tzinfo is not None else at.replace(tzinfo=SHANGHAI)

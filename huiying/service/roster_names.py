@@ -44,7 +44,7 @@ class Names:
         if len(found) > 1:
             raise InvalidInput(
                 "unit_id",
-                said("名为「%(name)s」的单位不止一个:%(found)s。请改写编号。", name=text[:64], found=_some(found)),
+                said("名为「%(name)s」的单位不止一个：%(found)s。请改写编号。", name=text[:64], found=_some(found)),
             )
         return found[0]
 
@@ -59,10 +59,10 @@ class Names:
         if not found:
             raise InvalidInput("person_id", said("没有编号或姓名为「%(name)s」的在用人员。", name=text[:64]))
         if len(found) > 1:
-            named = [f"{key}({self.units.get(self.people[key][1], '')})" for key in found]
+            named = [f"{key}（{self.units.get(self.people[key][1], '')}）" for key in found]
             raise InvalidInput(
                 "person_id",
-                said("名为「%(name)s」的人员不止一个:%(found)s。请改写编号。", name=text[:64], found=_some(named)),
+                said("名为「%(name)s」的人员不止一个：%(found)s。请改写编号。", name=text[:64], found=_some(named)),
             )
         return found[0]
 

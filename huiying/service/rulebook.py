@@ -108,7 +108,7 @@ def policy_for_clock(
     found = policy_for(chosen, wanted, named)
     found = found or policy_for(chosen, "authoritative_response") or policy_for(chosen, INTERNAL)
     if found is None:
-        raise Refused("没有可用的升级提醒策略:请先运行 huiying policy list 检查。事项未登记。")
+        raise Refused("没有可用的升级提醒策略：请先运行 huiying policy list 检查。事项未登记。")
     return found
 
 
@@ -224,7 +224,7 @@ def import_calendar(services: Services, actor: Actor, data: bytes, name: str, no
     actor.require("rules")
     parsed = parse_calendar_file(name, data, line("notice", notice, 200, "来源通知"))
     if parsed.findings:
-        raise BadRulePack("日历文件有误,未导入任何内容。", findings=[finding.sentence for finding in parsed.findings])
+        raise BadRulePack("日历文件有误，未导入任何内容。", findings=[finding.sentence for finding in parsed.findings])
     with services.store.transaction(actor.id) as tx:
         require_house(tx, actor)
         changed = [year.year for year in parsed.years if _freeze_year(tx, year, actor.id, newer=True)]

@@ -30,7 +30,7 @@ def require_unit(tx: Tx, actor: Actor, unit_id: str) -> None:
     if unit_id not in tree:
         raise NotFound(said("没有编号为「%(unit_id)s」的单位。", unit_id=unit_id), unit=unit_id)
     if not covers(actor, tree, unit_id):
-        raise Forbidden("该单位不在您的权限范围内,操作未执行。如需办理,请联系管理员。", unit=unit_id)
+        raise Forbidden("该单位不在您的权限范围内，操作未执行。如需办理，请联系管理员。", unit=unit_id)
 
 
 def require_reach(tx: Tx, actor: Actor, person_id: str, unit_id: str) -> None:
@@ -42,7 +42,7 @@ def require_reach(tx: Tx, actor: Actor, person_id: str, unit_id: str) -> None:
     tree = parents(tx)
     held = tx.all(sa.select(t.access.c.unit_id).where(t.access.c.person_id == person_id))
     if not all(covers(actor, tree, row.unit_id) for row in held):
-        raise Forbidden("该人员在您的权限范围以外也有权限,操作未执行。请由其上级单位的管理员办理。")
+        raise Forbidden("该人员在您的权限范围以外也有权限，操作未执行。请由其上级单位的管理员办理。")
 
 
 def is_of_house(tx: Tx, actor: Actor) -> bool:
@@ -54,7 +54,7 @@ def is_of_house(tx: Tx, actor: Actor) -> bool:
 def require_house(tx: Tx, actor: Actor) -> None:
     """What the change touches concerns every unit, so the actor's roles must be held for all of them."""
     if not is_of_house(tx, actor):
-        raise Forbidden("此项影响全部单位,须由权限覆盖全部单位的管理员办理,操作未执行。")
+        raise Forbidden("此项影响全部单位，须由权限覆盖全部单位的管理员办理，操作未执行。")
 
 
 def visible_units(tx: Tx, actor: Actor) -> frozenset[str] | None:

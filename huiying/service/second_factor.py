@@ -32,7 +32,7 @@ RECOVERY_CODES = 10
 _ALPHABET = "abcdefghjkmnpqrstuvwxyz23456789"
 _CODE = re.compile(r"[0-9]{6}")
 _RECOVERY = re.compile(r"[a-z2-9]{16}")
-_UNREADABLE = "动态口令的密钥无法解开(加密密钥文件不对)。请管理员核对 secret.key,或重置动态口令。"
+_UNREADABLE = "动态口令的密钥无法解开（加密密钥文件不对）。请管理员核对 secret.key，或重置动态口令。"
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +119,7 @@ def propose(services: Services, tx: Tx, person_id: str) -> Enrolment:
 def confirm(services: Services, tx: Tx, person_id: str, code: str) -> list[str]:
     """Switch the second factor on with a first right code; gives the recovery codes, shown only now."""
     if not _use_totp(services, tx, person_id, plain(code)):
-        raise InvalidInput("code", "动态口令不正确,尚未启用。请核对手机时间是否准确,等下一个口令再输。")
+        raise InvalidInput("code", "动态口令不正确，尚未启用。请核对手机时间是否准确，等下一个口令再输。")
     tx.run(t.account.update().where(_is(person_id)).values(totp_since=tx.now))
     tx.run(t.recovery_code.delete().where(t.recovery_code.c.person_id == person_id))
     codes = ["".join(secrets.choice(_ALPHABET) for _ in range(16)) for _ in range(RECOVERY_CODES)]

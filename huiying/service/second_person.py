@@ -57,7 +57,7 @@ def line_of(request: Mapping[str, Any]) -> str:
     who = listed(one["name"] for one in request["may_decide"]) or said(NOBODY_MAY)
     since = str(request["requested_at"])[5:16].replace("T", " ")
     return said(
-        "申请 %(id)s(%(incident)s %(command)s)自 %(since)s 待复核,可复核:%(who)s",
+        "申请 %(id)s（%(incident)s %(command)s）自 %(since)s 待复核，可复核：%(who)s",
         id=request["id"],
         incident=request["incident"],
         command=term(request["command_zh"]),
@@ -100,9 +100,9 @@ def withdraw(services: Services, actor: Actor, request_id: int, note: str = "") 
         row = _visible(tx, actor, request_id)
         changes.pending_request(tx, request_id)
         if row.requested_by != actor.id:
-            raise Forbidden("只有申请人本人可以撤回申请;复核人如不同意,请用「不同意」办理。申请仍待复核。")
+            raise Forbidden("只有申请人本人可以撤回申请；复核人如不同意，请用「不同意」办理。申请仍待复核。")
         if actor.permissions <= _LOOKING:
-            raise Forbidden("该令牌只能查看,不能撤回申请。请登录后办理,申请仍待复核。")
+            raise Forbidden("该令牌只能查看，不能撤回申请。请登录后办理，申请仍待复核。")
         changes.settle_request(tx, request_id, "withdrawn", actor.id, text)
         tx.audit("request.withdrawn", f"incident:{row.no}", {"request": request_id, "command": row.command})
     return show_request(services, actor, request_id)

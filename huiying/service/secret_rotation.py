@@ -27,10 +27,12 @@ def rotate_secrets(services: Services, actor: Actor, reached: Stage = lambda _na
     """Exchange the key; an interrupted exchange is taken up where it stopped. ``reached`` hears of every step."""
     actor.require(Permission.OPERATE)
     if actor.is_person:
-        raise Forbidden("更换密钥只能在服务器命令行上进行,不使用令牌。未作任何改动。")
+        raise Forbidden("更换密钥只能在服务器命令行上进行，不使用令牌。未作任何改动。")
     sealer, store = services.sealer, services.store
     if lost := count_unreadable(store, sealer):
-        raise Refused(f"有 {lost} 项加密内容用现有密钥无法解开,未更换。请先换回原来的 secret.key,或重新填写这些内容。")
+        raise Refused(
+            f"有 {lost} 项加密内容用现有密钥无法解开，未更换。请先换回原来的 secret.key，或重新填写这些内容。"
+        )
     resumed = sealer.key_count > 1
     if not resumed:
         sealer.add_key()
@@ -42,12 +44,12 @@ def rotate_secrets(services: Services, actor: Actor, reached: Stage = lambda _na
             tx.audit("secrets.resealed", "secrets", {"values": changed, "resumed": resumed})
             reached("resealed")
     except CannotOpen as error:
-        raise Refused(f"{error}旧密钥仍然保留,未更换。") from None
+        raise Refused(f"{error}旧密钥仍然保留，未更换。") from None
     reached("resealed_committed")
     with store.transaction(actor.id) as tx:
         _keep_writers_out(tx, is_sqlite=store.is_sqlite)
         if behind := count_behind(tx, sealer):
-            raise Refused(f"还有 {behind} 项内容仍用旧密钥,旧密钥已保留。请再执行一次。")
+            raise Refused(f"还有 {behind} 项内容仍用旧密钥，旧密钥已保留。请再执行一次。")
         tx.audit("secrets.rotated", "secrets", {"values": changed})
         reached("checked")
     # Whatever is written from here on is sealed with the new key: every process looks at the file first.
@@ -56,7 +58,7 @@ def rotate_secrets(services: Services, actor: Actor, reached: Stage = lambda _na
     return {
         "values": changed,
         "resumed": resumed,
-        "message": f"已用新密钥重新加密 {changed} 项内容,旧密钥已删除。此前的备份须配原来的 secret.key 才能读出号码和渠道密钥。",
+        "message": f"已用新密钥重新加密 {changed} 项内容，旧密钥已删除。此前的备份须配原来的 secret.key 才能读出号码和渠道密钥。",
     }
 
 

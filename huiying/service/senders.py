@@ -53,7 +53,7 @@ class Senders:
         if make is None:
             raise NoSender("当前环境不发送任何消息。")
         if self._services.settings.demo and row.kind not in _AT_HOME:
-            raise NoSender("演示环境的消息只进站内收件箱,不向外发送。")
+            raise NoSender("演示环境的消息只进站内收件箱，不向外发送。")
         try:
             return make(self._config(row))
         except ValueError as error:  # a reference that leads nowhere, or settings the notifier refuses

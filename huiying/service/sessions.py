@@ -30,12 +30,14 @@ from huiying.store.db import Tx
 __all__ = ["Session"]
 
 LANGUAGES = ("zh", "en")
-REFUSED = "用户编号或密码不正确,未登录。连续输错 5 次将锁定 15 分钟。"
-REFUSED_CODE = "动态口令不正确或已使用过。请等下一个口令再输;连续输错 5 次将锁定 15 分钟。"
-REFUSED_UNLOCK = "密码不正确,仍为锁定状态。连续输错 5 次后,本席位 15 分钟内不能解锁。"
-REFUSED_RENEWAL = "密码或动态口令不正确(用过的口令不能再用),仍为锁定状态。连续输错 5 次后,本席位 15 分钟内不能解锁。"
-CODE_NEEDED = "本次登录已满 12 小时,请同时输入密码和动态口令重新登录。仍为锁定状态。"
-GONE = "登录已失效,请重新登录。刚才提交的内容没有保存。"
+REFUSED = "用户编号或密码不正确，未登录。连续输错 5 次将锁定 15 分钟。"
+REFUSED_CODE = "动态口令不正确或已使用过。请等下一个口令再输；连续输错 5 次将锁定 15 分钟。"
+REFUSED_UNLOCK = "密码不正确，仍为锁定状态。连续输错 5 次后，本席位 15 分钟内不能解锁。"
+REFUSED_RENEWAL = (
+    "密码或动态口令不正确（用过的口令不能再用），仍为锁定状态。连续输错 5 次后，本席位 15 分钟内不能解锁。"
+)
+CODE_NEEDED = "本次登录已满 12 小时，请同时输入密码和动态口令重新登录。仍为锁定状态。"
+GONE = "登录已失效，请重新登录。刚才提交的内容没有保存。"
 _DOOR = "system:login"
 _LONGEST_SECRET = 100
 #: One-time passwords have a form of their own: which hashes are checked depends on what is typed, never on who exists.
@@ -217,7 +219,7 @@ def needed(services: Services, tx: Tx, secret: str, *stages: Stage, lock: bool =
         raise NotAuthenticated(GONE)
     session = session_rows.view(services, tx, row)
     if session.read_only or session.stage not in stages:
-        raise Refused("当前登录状态下不能进行此操作,未作改动。请刷新页面。")
+        raise Refused("当前登录状态下不能进行此操作，未作改动。请刷新页面。")
     return row, session
 
 
@@ -320,7 +322,7 @@ def wall_session(services: Services, token: str, client: str = "", agent: str = 
     """A read-only session for a wall: never idle, alive as long as its token, which allows nothing but reading."""
     actor = tokens.authenticate(services, token.strip()[:200])
     if actor.permissions != {Permission.READ.value}:
-        raise Forbidden("大屏只接受仅限查看的令牌。请登录值班台,在“我的登录”中办理大屏令牌。")
+        raise Forbidden("大屏只接受仅限查看的令牌。请登录值班台，在“我的登录”中办理大屏令牌。")
     with services.store.transaction(actor.id) as tx:
         found = tx.one(sa.select(t.token).where(t.token.c.secret_hash == session_rows.digest(token.strip()[:200])))
         assert found is not None
@@ -395,7 +397,7 @@ def revoke(services: Services, actor: Actor, session_id: str) -> dict[str, Any]:
             or not (own or Permission.PEOPLE in actor.permissions)
             or not may_see(tx, actor, row.person_id, row.unit_id)
         ):
-            raise NotFound("没有这个登录,或不归您管理。可能已经退出。")
+            raise NotFound("没有这个登录，或不归您管理。可能已经退出。")
         device_marks.forget(tx, row.person_id, row.browser_id)
         if session_rows.end(tx, actor.id, t.session.c.id == row.id):
             tx.audit("session.revoked", f"person:{row.person_id}", {"session": row.id})
@@ -421,6 +423,6 @@ def forget_browsers(services: Services, session: Session) -> None:
 def set_language(services: Services, session: Session, language: str) -> None:
     """Keep the language a person reads the desk in."""
     if language not in LANGUAGES:
-        raise InvalidInput("language", "没有这种界面语言,未改动。")
+        raise InvalidInput("language", "没有这种界面语言，未改动。")
     with services.store.transaction(session.actor.id) as tx:
         tx.run(t.account.update().where(t.account.c.person_id == session.person_id).values(language=language))

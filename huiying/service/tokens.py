@@ -52,13 +52,15 @@ USE_NOTED_EVERY = timedelta(minutes=1)
 #: Read aloud and typed in: no letters that look like digits.
 _ALPHABET = "abcdefghjkmnpqrstuvwxyz23456789"
 
-REFUSED_EXCHANGE = "用户编号或密码不正确,或一次性密码已使用、已过期,或因多次输错暂时锁定。连续输错 5 次将锁定 15 分钟。"
-NO_OFFSPRING = (
-    "用令牌不能再办令牌,未办理。请登录值班台办理,或用本人密码换取(huiying token exchange --scope …);"
-    "确需由令牌办理的,换取时须写明 --scope token。"
+REFUSED_EXCHANGE = (
+    "用户编号或密码不正确，或一次性密码已使用、已过期，或因多次输错暂时锁定。连续输错 5 次将锁定 15 分钟。"
 )
-CODE_NEEDED = "此账号已启用动态口令,换取令牌须同时提供动态口令(命令行加 --code)。未办理,密码仍然有效。"
-DESK_FIRST = "此账号须先登录值班台完成设置(设置新密码或启用动态口令),再换取令牌。未办理。"
+NO_OFFSPRING = (
+    "用令牌不能再办令牌，未办理。请登录值班台办理，或用本人密码换取（huiying token exchange --scope …）；"
+    "确需由令牌办理的，换取时须写明 --scope token。"
+)
+CODE_NEEDED = "此账号已启用动态口令，换取令牌须同时提供动态口令（命令行加 --code）。未办理，密码仍然有效。"
+DESK_FIRST = "此账号须先登录值班台完成设置（设置新密码或启用动态口令），再换取令牌。未办理。"
 REFUSED_BEARER = "访问令牌无效、已过期或已撤销。请用本人密码或一次性密码重新办理令牌。"
 
 
@@ -226,16 +228,16 @@ def create_token(
 ) -> dict[str, Any]:
     """Another token for the acting person, for a program or a second device; never wider than what the person acts by."""
     if not actor.is_person:
-        raise Forbidden("令牌只能由本人办理:请先用本人的密码换取首个令牌(huiying token exchange)。")
+        raise Forbidden("令牌只能由本人办理：请先用本人的密码换取首个令牌（huiying token exchange）。")
     label, wanted, lives = line("name", name, 80, "令牌名称", required=True), _scopes(scopes), _days(days)
     if not actor.issues_tokens:
         raise Forbidden(NO_OFFSPRING)
     excess = set(wanted) - set(actor.permissions) - {ISSUE}
     if excess:
-        raise Forbidden(said("令牌的范围不能超出您现有的权限:%(scopes)s。", scopes=listed(sorted(excess))))
+        raise Forbidden(said("令牌的范围不能超出您现有的权限：%(scopes)s。", scopes=listed(sorted(excess))))
     narrowed = wanted or sorted(actor.permissions)
     if not narrowed:  # no scope at all would stand for everything the person may do some day
-        raise Forbidden("您目前没有任何权限,没有可以办理的令牌。")
+        raise Forbidden("您目前没有任何权限，没有可以办理的令牌。")
     with services.store.transaction(actor.id) as tx:
         return _make(tx, actor.person_id, label, narrowed, lives)
 
@@ -259,7 +261,7 @@ def _scopes(scopes: Collection[str]) -> list[str]:
     """Permissions by name; none given stands for everything the person may do."""
     unknown = sorted(set(scopes) - {permission.value for permission in Permission} - {ISSUE})
     if unknown:
-        raise InvalidInput("scopes", said("没有这样的范围:%(scopes)s。", scopes="、".join(unknown)[:200]))
+        raise InvalidInput("scopes", said("没有这样的范围：%(scopes)s。", scopes="、".join(unknown)[:200]))
     return sorted(set(scopes))
 
 
@@ -329,7 +331,7 @@ def revoke_token(services: Services, actor: Actor, token_id: str) -> dict[str, A
     with services.store.transaction(actor.id) as tx:
         row = tx.one(_with_unit().where(t.token.c.id == token_id))
         if row is None or not _may_end(tx, actor, row):
-            raise NotFound(said("没有编号为「%(token_id)s」的令牌,或不归您管理。", token_id=token_id[:40]))
+            raise NotFound(said("没有编号为「%(token_id)s」的令牌，或不归您管理。", token_id=token_id[:40]))
         if row.revoked_at is None:
             tx.run(t.token.update().where(t.token.c.id == token_id).values(revoked_at=tx.now))
             tx.audit("token.revoked", f"person:{row.person_id}", {"token": token_id})

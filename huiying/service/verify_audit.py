@@ -1,11 +1,11 @@
 """回应系统审计记录独立核验程序 / stand-alone verifier of an exported audit chain.
 
-只需 Python 3.8 或更高版本的标准库,不需要安装本系统:
+只需 Python 3.8 或更高版本的标准库，不需要安装本系统：
 
     python3 verify_audit.py [目录] [--anchor 锚点文件]...
 
-目录内须有 audit.jsonl 与 head.json。锚点文件是另行保存的锚点文本(每行一个),应取自数据库管理员无法改动的地方;
-导出目录中的 anchor.txt 只说明导出时的状态,不能代替外部锚点。退出码:0 完好,1 不符,2 用法或文件有误。
+目录内须有 audit.jsonl 与 head.json。锚点文件是另行保存的锚点文本（每行一个），应取自数据库管理员无法改动的地方；
+导出目录中的 anchor.txt 只说明导出时的状态，不能代替外部锚点。退出码：0 完好，1 不符，2 用法或文件有误。
 
 Every line of audit.jsonl is one entry:
     payload_hash = SHA-256(payload)
@@ -88,7 +88,7 @@ def read_anchors(paths: list[str]) -> Anchors:
         lines = (" ".join(line.split()) for line in text.splitlines())
         found = [ANCHOR.match(line) for line in lines if line.startswith("审计锚点")]
         if not found or None in found:
-            raise Unusable(f"锚点文件 {path} 中没有锚点,或有无法识别的锚点行。")
+            raise Unusable(f"锚点文件 {path} 中没有锚点，或有无法识别的锚点行。")
         for match in filter(None, found):
             anchors.setdefault(int(match.group(2)), set()).add(match.group(3))
     return anchors
@@ -98,33 +98,33 @@ def compare(anchors: Anchors, seq: int, digest: str) -> int:
     """One place of the chain against the anchors; how many of them it meets."""
     noted = anchors.get(seq, ())
     if any(other != digest for other in noted):
-        raise Broken(f"第 {seq} 条与外部锚点不符:链被重建或替换。")
+        raise Broken(f"第 {seq} 条与外部锚点不符：链被重建或替换。")
     return len(noted)
 
 
 def check_entry(entry: Entry, seq: int, previous: str) -> None:
     """One entry behind the one before it."""
     if entry["seq"] > seq:
-        raise Broken(f"第 {seq} 条缺失:其后是第 {entry['seq']} 条,有记录被删除或移走。")
+        raise Broken(f"第 {seq} 条缺失：其后是第 {entry['seq']} 条，有记录被删除或移走。")
     if entry["seq"] < seq:
         raise Broken(f"第 {entry['seq']} 条重复出现或次序颠倒。")
     if entry["prev_hash"] != previous:
-        raise Broken(f"第 {seq} 条与上一条的衔接不符:它或它的前一条被改动、插入、删除或调换。")
+        raise Broken(f"第 {seq} 条与上一条的衔接不符：它或它的前一条被改动、插入、删除或调换。")
     try:
         digest = entry_hash(entry)
     except ValueError:
         digest = ""
     if digest != entry["hash"]:
-        raise Broken(f"第 {seq} 条被改动:时间、人员、动作、对象或摘要与写入时不符。")
+        raise Broken(f"第 {seq} 条被改动：时间、人员、动作、对象或摘要与写入时不符。")
     if hashlib.sha256(entry["payload"].encode("utf-8", "surrogatepass")).hexdigest() != entry["payload_hash"]:
-        raise Broken(f"第 {seq} 条的内容(payload)被改动:与写入时的摘要不符。")
+        raise Broken(f"第 {seq} 条的内容（payload）被改动：与写入时的摘要不符。")
 
 
 def check_lines(lines: io.BufferedReader, head: Any, anchors: Anchors) -> tuple[int, str, int]:
     """Walk the entries; gives the last number, its hash and how many anchors were met."""
     seq, previous = head["after"], head["after_hash"]
     if seq == 0 and previous != GENESIS:
-        raise Broken("起点不对:第 1 条之前应为创世值。")
+        raise Broken("起点不对：第 1 条之前应为创世值。")
     met = compare(anchors, seq, previous)
     number = 0
     while True:
@@ -143,14 +143,14 @@ def check_lines(lines: io.BufferedReader, head: Any, anchors: Anchors) -> tuple[
 def check_end(seq: int, digest: str, head: Any, anchors: Anchors) -> None:
     """The last entry against head.json and the anchors."""
     if seq < head["count"]:
-        raise Broken(f"尾部被截断:第 {seq + 1} 至 {head['count']} 条缺失。")
+        raise Broken(f"尾部被截断：第 {seq + 1} 至 {head['count']} 条缺失。")
     if seq > head["count"]:
-        raise Broken(f"第 {head['count'] + 1} 条起多出记录:head.json 只记到第 {head['count']} 条。")
+        raise Broken(f"第 {head['count'] + 1} 条起多出记录：head.json 只记到第 {head['count']} 条。")
     if digest != head["hash"]:
-        raise Broken(f"第 {seq} 条(最后一条)与 head.json 不符。")
+        raise Broken(f"第 {seq} 条（最后一条）与 head.json 不符。")
     furthest = max(anchors, default=0)
     if furthest > seq:
-        raise Broken(f"尾部被截断:外部锚点记有 {furthest} 条,导出的只到第 {seq} 条。")
+        raise Broken(f"尾部被截断：外部锚点记有 {furthest} 条，导出的只到第 {seq} 条。")
 
 
 def verify(folder: Path, paths: list[str]) -> str:
@@ -163,24 +163,24 @@ def verify(folder: Path, paths: list[str]) -> str:
     except OSError as error:
         raise Unusable(f"无法读取 audit.jsonl:{error.strerror}") from None
     check_end(seq, digest, head, anchors)
-    text = f"审计记录完好:第 {head['after'] + 1} 至 {seq} 条,链头 {digest}。\n"
+    text = f"审计记录完好：第 {head['after'] + 1} 至 {seq} 条，链头 {digest}。\n"
     if met:
         return f"{text}与 {met} 个外部锚点相符。"
-    return f"{text}未与外部锚点核对:不能排除尾部连同链头被截断,或整条链被重建。"
+    return f"{text}未与外部锚点核对：不能排除尾部连同链头被截断，或整条链被重建。"
 
 
 def main(arguments: list[str]) -> int:
     """Exit code 0, 1 or 2 as said above."""
-    parser = argparse.ArgumentParser(description="核验导出的审计记录(只用标准库)")
+    parser = argparse.ArgumentParser(description="核验导出的审计记录（只用标准库）")
     parser.add_argument("folder", nargs="?", type=Path, default=Path(__file__).resolve().parent, help="导出目录")
-    parser.add_argument("--anchor", action="append", default=[], help="另行保存的锚点文件,可重复给出")
+    parser.add_argument("--anchor", action="append", default=[], help="另行保存的锚点文件，可重复给出")
     options = parser.parse_args(arguments)
     try:
         code, text = 0, verify(options.folder, options.anchor)
     except Broken as error:
-        code, text = 1, f"不符:{error}"
+        code, text = 1, f"不符：{error}"
     except Unusable as error:
-        code, text = 2, f"无法核验:{error}"
+        code, text = 2, f"无法核验：{error}"
     sys.stdout.buffer.write(f"{text}\n".encode("utf-8", "replace"))  # whatever the console's own encoding
     sys.stdout.buffer.flush()
     return code

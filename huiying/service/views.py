@@ -231,7 +231,7 @@ _WORDS = ("reason", "criterion", "evidence", "note")
 
 def applicant_words(payload: Mapping[str, Any]) -> str:
     """Why the applicant asks, as they typed it."""
-    return ";".join(str(payload[key]) for key in _WORDS if payload.get(key))
+    return "；".join(str(payload[key]) for key in _WORDS if payload.get(key))
 
 
 def request_view(row: Any, no: str) -> dict[str, Any]:
@@ -313,7 +313,7 @@ def _assignments(facts: Facts) -> dict[str, Any]:
         ],
         "transfers": [
             {"key": k.key, "notice_no": k.notice_no, "received_at": shown(k.received_at), "due_at": shown(k.due_at),
-             "feedback_at": shown(k.feedback_at), "note": "" if k.due_at else "通知未写明时限,不设时钟"}
+             "feedback_at": shown(k.feedback_at), "note": "" if k.due_at else "通知未写明时限，不设时钟"}
             for k in facts.transfers
         ],
         "continuous_hours": facts.continuous.every.total_seconds() / 3600

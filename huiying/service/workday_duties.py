@@ -105,8 +105,8 @@ def _insert(tx: Tx, unit_id: str, at: datetime, steps: list[tuple[WorkdayStep, R
         "of": WORKDAYS,
         "band": str(band),
         "unit": unit_id,
-        "headline": f"工作日任务将到期,共{len(steps)}项",
-        "must_do": ["核对办理情况,按期公开或报送"],
+        "headline": f"工作日任务将到期，共{len(steps)}项",
+        "must_do": ["核对办理情况，按期公开或报送"],
         "lines": [_line(pack, duty, row) for _, pack, duty, row in steps],
     }
     values = {
@@ -122,6 +122,6 @@ def _insert(tx: Tx, unit_id: str, at: datetime, steps: list[tuple[WorkdayStep, R
 
 def _line(pack: RulePack, duty: Obligation, row: Any) -> str:
     quote = duty.quote if len(duty.quote) <= _LONGEST_QUOTE else duty.quote[: _LONGEST_QUOTE - 1] + "…"
-    provisional = "(暂定)" if row.provisional else ""
+    provisional = "（暂定）" if row.provisional else ""
     who = f"|{duty.who}" if duty.who else ""
-    return f"{due_text(row.due_at)}{provisional}到期:《{pack.title}》{duty.clause}“{quote}”{who}"
+    return f"{due_text(row.due_at)}{provisional}到期：《{pack.title}》{duty.clause}“{quote}”{who}"

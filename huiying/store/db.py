@@ -36,7 +36,7 @@ _SQLITE_PRAGMAS = (
     "PRAGMA foreign_keys=ON",
 )
 _WAL_PATIENCE = 10.0  # seconds
-_UNSTORABLE = "请求中有数据库不能保存的内容(数字过大,或含有空字符),未作任何改动。请核对后重试。"
+_UNSTORABLE = "请求中有数据库不能保存的内容（数字过大，或含有空字符），未作任何改动。请核对后重试。"
 
 
 @dataclass
@@ -148,7 +148,7 @@ class Store:
                     _roll_back(conn)
                     raise
         except PoolTimeout as error:
-            raise Unavailable("系统繁忙:等不到空闲的数据库连接,本次操作未写入。请稍后重试。") from error
+            raise Unavailable("系统繁忙：等不到空闲的数据库连接，本次操作未写入。请稍后重试。") from error
         except DBAPIError as error:
             if _is_outage(error):
                 raise unavailable(error) from error
@@ -175,7 +175,7 @@ def _commit(conn: Connection) -> None:
         if not _is_uncertain(error):
             raise
         raise Unavailable(
-            "提交时与数据库的连接中断,不能确定本次操作是否已写入。请先查询结果,再决定是否重试。", uncertain=True
+            "提交时与数据库的连接中断，不能确定本次操作是否已写入。请先查询结果，再决定是否重试。", uncertain=True
         ) from error
 
 
@@ -199,12 +199,12 @@ def unavailable(error: DBAPIError) -> Unavailable:
     """The sentence for a store that cannot answer now."""
     text = str(error.orig).lower()
     if "disk is full" in text or "no space left" in text:
-        failure = Unavailable("磁盘空间已满:本次操作未写入,已有数据完好。请清理磁盘后重试。", disk_full=True)
+        failure = Unavailable("磁盘空间已满：本次操作未写入，已有数据完好。请清理磁盘后重试。", disk_full=True)
         failure.status = 507
         return failure
     if _is_damage(error):
-        return Unavailable("数据库文件已损坏:本次操作未写入。请停止服务,保留原文件,从最近的备份恢复。", damaged=True)
-    return Unavailable("数据库暂时不可用:本次操作未写入。请稍后重试;若持续出现,请联系系统管理员。")
+        return Unavailable("数据库文件已损坏：本次操作未写入。请停止服务，保留原文件，从最近的备份恢复。", damaged=True)
+    return Unavailable("数据库暂时不可用：本次操作未写入。请稍后重试；若持续出现，请联系系统管理员。")
 
 
 _APPEND = Prepared(audit.insert(), [column.key for column in audit.columns])

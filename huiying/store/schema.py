@@ -83,7 +83,7 @@ def check_version(engine: Engine) -> None:
     if found < SCHEMA_VERSION:
         raise Refused(
             said(
-                "数据库结构版本为 %(found)s,本程序需要版本 %(wanted)s:请先启动一次本程序(huiying serve),启动时会自动备份并升级。数据未作任何改动。",
+                "数据库结构版本为 %(found)s，本程序需要版本 %(wanted)s：请先启动一次本程序（huiying serve），启动时会自动备份并升级。数据未作任何改动。",
                 found=found,
                 wanted=SCHEMA_VERSION,
             ),
@@ -96,7 +96,7 @@ def _refuse_newer(found: int) -> None:
     if found > SCHEMA_VERSION:
         raise Refused(
             said(
-                "数据库结构版本为 %(found)s,比本程序所知的版本 %(wanted)s 新:请改用新版程序。数据未作任何改动。",
+                "数据库结构版本为 %(found)s，比本程序所知的版本 %(wanted)s 新：请改用新版程序。数据未作任何改动。",
                 found=found,
                 wanted=SCHEMA_VERSION,
             ),

@@ -33,8 +33,8 @@ _TEMPLATES = Path(__file__).parent / "templates"
 #: office behind one address is not shut out by its own storm, and by caller where there is none.
 _LOOKS, _PRESSES, _MISSES = Throttle(60), Throttle(20), Throttle(20)
 _LONGEST_KEY = 64
-_TOO_MANY = "操作过于频繁,请一分钟后再试。"
-_FOREIGN = "签收须在本页面上进行,未签收。请从消息中的链接打开后再试。"
+_TOO_MANY = "操作过于频繁，请一分钟后再试。"
+_FOREIGN = "签收须在本页面上进行，未签收。请从消息中的链接打开后再试。"
 
 
 @router.get("/a/{token}")

@@ -34,7 +34,7 @@ from huiying.service.requests import (
 
 def _moment(value: Any) -> datetime:
     if not isinstance(value, str):
-        raise ValueError("时间应写成文字,如 2026-11-22T08:30:00+08:00。")  # noqa: TRY004 - pydantic shows a ValueError
+        raise ValueError("时间应写成文字，如 2026-11-22T08:30:00+08:00。")  # noqa: TRY004 - pydantic shows a ValueError
     try:
         return moment("time", value)
     except InvalidInput as error:

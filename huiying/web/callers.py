@@ -15,7 +15,9 @@ from huiying.service.actor import Actor
 from huiying.service.services import Services
 
 _LONGEST_TOKEN = 200
-bearer = HTTPBearer(auto_error=False, description="个人访问令牌:用本人密码或一次性密码换取(huiying token exchange)。")
+bearer = HTTPBearer(
+    auto_error=False, description="个人访问令牌：用本人密码或一次性密码换取（huiying token exchange）。"
+)
 
 
 def services_of(request: Request) -> Services:
@@ -31,7 +33,7 @@ House = Annotated[Services, Depends(services_of)]
 def caller(services: House, given: Annotated[HTTPAuthorizationCredentials | None, Depends(bearer)]) -> Actor:
     """The person behind the token; refused with one sentence whatever is wrong with it."""
     if given is None or not given.credentials or len(given.credentials) > _LONGEST_TOKEN:
-        raise NotAuthenticated("请在请求头中提供个人访问令牌:Authorization: Bearer 令牌。")
+        raise NotAuthenticated("请在请求头中提供个人访问令牌：Authorization: Bearer 令牌。")
     return tokens.authenticate(services, given.credentials)
 
 
@@ -56,7 +58,7 @@ Reader = Annotated[Actor, Depends(_holding(Permission.READ))]
 Auditor = Annotated[Actor, Depends(_holding(Permission.AUDIT))]
 Key = Annotated[
     str,
-    Header(alias="Idempotency-Key", description="同一个键、同一份内容只生效一次;换了内容须换用新的键。"),
+    Header(alias="Idempotency-Key", description="同一个键、同一份内容只生效一次；换了内容须换用新的键。"),
 ]
 
 

@@ -25,7 +25,7 @@ _EXCHANGES = Throttle(20)
 # -- looking across incidents ------------------------------------------------------------------------------------------
 
 
-@router.get("/clocks", tags=["值班"], summary="时钟,最紧急的在前")
+@router.get("/clocks", tags=["值班"], summary="时钟，最紧急的在前")
 def clocks(
     services: House,
     actor: Reader,
@@ -49,7 +49,7 @@ def runs(services: House, actor: Reader, incident: str = "", day: date | None = 
     return queries.runs(services, incident, day, limit, actor)
 
 
-@router.get("/duty/now", tags=["值班"], summary="值班台:此刻最紧急的、未签收的、谁在岗")
+@router.get("/duty/now", tags=["值班"], summary="值班台：此刻最紧急的、未签收的、谁在岗")
 def duty_now(services: House, actor: Reader) -> View:
     return queries.duty_now(services, actor)
 
@@ -67,7 +67,7 @@ def requests(services: House, actor: Reader) -> View:
     return second_person.list_pending(services, actor)
 
 
-@router.get("/requests/{request_id}", tags=["二次确认"], summary="一项申请:申请人的话、前后截止时间、谁可复核")
+@router.get("/requests/{request_id}", tags=["二次确认"], summary="一项申请：申请人的话、前后截止时间、谁可复核")
 def request_show(services: House, actor: Reader, request_id: int) -> View:
     return second_person.show_request(services, actor, request_id)
 
@@ -90,7 +90,7 @@ def reject(services: House, actor: Caller, request_id: int, body: bodies.Decisio
 # -- rules -------------------------------------------------------------------------------------------------------------
 
 
-@router.post("/preview", tags=["规则"], summary="预览:这样的事项会启动哪些时钟(不写入)")
+@router.post("/preview", tags=["规则"], summary="预览：这样的事项会启动哪些时钟（不写入）")
 def preview(services: House, actor: Caller, body: bodies.PreviewBody) -> View:
     _ = actor
     times: dict[TimeKind, TimeInput] = {kind: stated.parsed() for kind, stated in body.times.items()}
@@ -145,7 +145,7 @@ def me(actor: Caller) -> View:
 def exchange(services: House, body: bodies.ExchangeBody, request: Request) -> View:
     # The lock per person stands in the database; this one spares the machine the hashing.
     if not _EXCHANGES.allows(client_of(request)):
-        refusal = Refused("操作过于频繁,请一分钟后再试。")
+        refusal = Refused("操作过于频繁，请一分钟后再试。")
         refusal.code, refusal.status = "too_many", 429
         raise refusal
     made = tokens.exchange_password(
@@ -155,7 +155,7 @@ def exchange(services: House, body: bodies.ExchangeBody, request: Request) -> Vi
     return made
 
 
-@router.get("/tokens", tags=["账号"], summary="令牌列表(不含令牌本身)")
+@router.get("/tokens", tags=["账号"], summary="令牌列表（不含令牌本身）")
 def token_list(services: House, actor: Caller, person: str = "") -> View:
     return {"tokens": tokens.list_tokens(services, actor, person)}
 

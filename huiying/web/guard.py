@@ -21,10 +21,10 @@ LARGEST_BODY = 256 * 1024
 #: Where a file of up to 1 MB is taken in; the rest is room for the other fields.
 LARGEST_UPLOAD = 1024 * 1024 + 64 * 1024
 _UPLOADS = frozenset({"/rules/upload", "/rules/calendar", "/roster/import"})
-_TOO_LARGE_FILE = "文件超过 1 MB,未予处理。"
-_TOO_LARGE = said("请求正文超过 %(size)s KB,未予处理。", size=LARGEST_BODY // 1024)
-_NOT_JSON = "请求正文须为 JSON,并写明 Content-Type: application/json。"
-_INTERNAL = "系统内部出错,不能确定操作是否完成。请先查询结果再决定是否重试,并将编号告诉系统管理员。"
+_TOO_LARGE_FILE = "文件超过 1 MB，未予处理。"
+_TOO_LARGE = said("请求正文超过 %(size)s KB，未予处理。", size=LARGEST_BODY // 1024)
+_NOT_JSON = "请求正文须为 JSON，并写明 Content-Type: application/json。"
+_INTERNAL = "系统内部出错，不能确定操作是否完成。请先查询结果再决定是否重试，并将编号告诉系统管理员。"
 #: Probes ask every second or so and say nothing that anybody wants to read again.
 _QUIET = frozenset({"/livez", "/readyz", "/metrics"})
 _HEADERS = (

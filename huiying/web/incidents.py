@@ -12,7 +12,7 @@ from huiying.web.callers import Caller, House, Key, Reader
 
 router = APIRouter(prefix="/api/v1/incidents", tags=["事项"])
 
-No = Annotated[str, Path(max_length=20, description="事项编号,如 2026-0001")]
+No = Annotated[str, Path(max_length=20, description="事项编号，如 2026-0001")]
 Part = Annotated[str, Path(max_length=20)]
 View = dict[str, Any]
 
@@ -49,12 +49,12 @@ def clocks(services: House, actor: Reader, no: No) -> View:
     return {"no": view["no"], "clocks": view["clocks"], "untimed": view["untimed"]}
 
 
-@router.get("/{no}/timeline", summary="时间线:已发生的和将要发生的")
+@router.get("/{no}/timeline", summary="时间线：已发生的和将要发生的")
 def timeline(services: House, actor: Reader, no: No) -> View:
     return queries.timeline(services, no, actor)
 
 
-@router.get("/{no}/runs", summary="运行记录:任务、重试、送达")
+@router.get("/{no}/runs", summary="运行记录：任务、重试、送达")
 def runs(services: House, actor: Reader, no: No, limit: Annotated[int, Query(ge=1, le=1000)] = 200) -> View:
     queries.view_incident(services, no, actor)
     return queries.runs(services, no, limit=limit, actor=actor)

@@ -100,7 +100,7 @@ def docs(request: Request) -> Response:
         '<!doctype html><html lang="zh-CN"><head><meta charset="utf-8"><title>回应系统接口说明</title>'
         '<meta name="viewport" content="width=device-width,initial-scale=1">'
         f"<style>{_PAGE_STYLE}</style></head><body><h1>回应系统接口说明</h1>"
-        "<p>本系统不得登记涉密信息。所有接口用个人访问令牌:<code>Authorization: Bearer 令牌</code>;"
+        "<p>本系统不得登记涉密信息。所有接口用个人访问令牌：<code>Authorization: Bearer 令牌</code>;"
         '字段与返回格式见 <a href="/openapi.json">openapi.json</a>。</p>'
         f"{tables}</body></html>"
     )

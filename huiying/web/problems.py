@@ -39,10 +39,10 @@ _TITLES = {
 _OPEN_TO_ALL = frozenset({"/api/v1/tokens/exchange"})
 _RETRY_AFTER = {429: "60", 503: "5"}
 _BY_STATUS = {
-    400: ("bad_request", "请求无法读取,请检查格式。"),
+    400: ("bad_request", "请求无法读取，请检查格式。"),
     404: ("not_found", "没有这个地址。"),
     405: ("method_not_allowed", "此地址不支持这种请求方法。"),
-    413: ("too_large", "请求正文过大,未予处理。"),
+    413: ("too_large", "请求正文过大，未予处理。"),
     415: ("bad_request", "请求正文须为 application/json。"),
     422: ("invalid_input", "填写内容不正确。"),
 }
@@ -50,9 +50,9 @@ _BY_STATUS = {
 _QUOTED = re.compile(r"'([^']*)'")
 _SENTENCES = {
     "missing": "缺少必填项。",
-    "extra_forbidden": "没有这一项,请核对名称。",
+    "extra_forbidden": "没有这一项，请核对名称。",
     "string_type": "应为文字。",
-    "string_unicode": "含有无法保存的字符(不成对的代理项)。",
+    "string_unicode": "含有无法保存的字符（不成对的代理项）。",
     "int_type": "应为整数。",
     "int_parsing": "应为整数。",
     "int_from_float": "应为整数。",
@@ -62,9 +62,9 @@ _SENTENCES = {
     "dict_type": "应为键值组。",
     "model_type": "应为键值组。",
     "model_attributes_type": "应为键值组。",
-    "date_from_datetime_parsing": "应为日期,如 2026-11-22。",
-    "date_parsing": "应为日期,如 2026-11-22。",
-    "date_type": "应为日期,如 2026-11-22。",
+    "date_from_datetime_parsing": "应为日期，如 2026-11-22。",
+    "date_parsing": "应为日期，如 2026-11-22。",
+    "date_type": "应为日期，如 2026-11-22。",
     "json_invalid": "请求正文不是合法的 JSON。",
 }
 
@@ -130,7 +130,7 @@ def _invalid(request: Request, error: Exception) -> JSONResponse:
         return _refusal(request, unknown)
     found = [{"field": field, "message": message} for field, message in sentences_of(error)]
     first = found[0] if found else {"field": "", "message": "填写内容不正确。"}
-    named = f"{first['field']}:{first['message']}" if first["field"] else first["message"]
+    named = f"{first['field']}：{first['message']}" if first["field"] else first["message"]
     return problem(422, "invalid_input", f"{named}内容未登记。", field=first["field"], errors=found)
 
 
@@ -160,7 +160,7 @@ def _sentence(item: Mapping[str, Any]) -> str:
         return clean(str(context.get("error", "填写内容不正确。")))
     if kind in {"enum", "literal_error"}:
         known = _QUOTED.findall(clean(str(context.get("expected", ""))))
-        return said("不在允许的取值中,可用:%(words)s。", words=listed(known))
+        return said("不在允许的取值中，可用：%(words)s。", words=listed(known))
     if kind in {"string_too_long", "too_long"}:
         return (
             said("最多 %(most)s 字。", most=context.get("max_length", ""))

@@ -70,7 +70,7 @@ class Desk:
         }
         stated: Mapping[TimeKind, TimeInput] = {kinds[k]: TimeInput(at(v), "示例来源") for k, v in times.items()}
         request = RegisterRequest(
-            title="示例事项(虚构)",
+            title="示例事项（虚构）",
             kind=kind or (Kind.EMERGENCY if severity else Kind.OPINION),
             unit_id="office",
             severity=severity,

@@ -516,7 +516,7 @@ def test_what_waited_lapses_with_the_ending_that_leaves_it_nothing_to_do(desk: D
     assert [one["id"] for one in second_person.list_pending(desk.services, LEADER)["requests"]] == [elsewhere]
     gone = second_person.show_request(desk.services, OFFICER, waits)
     assert (gone["state_zh"], gone["decided_by"]) == ("已失效", LEADER.id)
-    assert gone["note"] == "事项已结束,申请已无从办理,自动失效。"
+    assert gone["note"] == "事项已结束，申请已无从办理，自动失效。"
     with desk.services.store.reading() as tx:
         noted = tx.all(t.audit.select().where(t.audit.c.action == "request.lapsed"))
         ended = tx.one(t.audit.select().where(t.audit.c.action == "incident.void"))

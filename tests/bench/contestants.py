@@ -227,7 +227,7 @@ def register(plan: dict[str, Any]) -> None:
     actor = Actor("local:bench", "", LOCAL_PERMISSIONS, EVERYWHERE)
     seconds = []
     for number in range(120):
-        request = RegisterRequest(title=f"示例事项{number}(虚构)", kind=Kind.OPINION, unit_id="office")
+        request = RegisterRequest(title=f"示例事项{number}（虚构）", kind=Kind.OPINION, unit_id="office")
         began = time.perf_counter()
         incidents.register(services, actor, request)
         seconds.append(time.perf_counter() - began)

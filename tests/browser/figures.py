@@ -44,7 +44,7 @@ def fill_up(stage: Stage, wanted: int) -> int:
         now = services.store.now()
         for number in range(wanted - running):
             request = RegisterRequest(
-                title=f"示例批量事项第 {number:04d} 号(虚构)",
+                title=f"示例批量事项第 {number:04d} 号（虚构）",
                 kind=Kind.OPINION,
                 unit_id=_LANES[number % len(_LANES)],
                 times={TimeKind.DETECTED: TimeInput(now - timedelta(minutes=7 * number % 2800), "示例来源")},

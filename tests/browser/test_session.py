@@ -237,7 +237,7 @@ def test_a_tab_goes_on_after_the_desk_was_unlocked_in_another(
     number = numbers(stage.folder)[INCIDENT]
     seat = sit(f"/incidents/{number}?open=details")
     seat.page.fill("#act-details [name=reason]", "补充")
-    seat.page.fill("#act-details [name=body]", f"{WORDS}(另一页)")
+    seat.page.fill("#act-details [name=body]", f"{WORDS}（另一页）")
     other = seat.page.context.new_page()
     sessions.lock(services, str(next(c["value"] for c in seat.page.context.cookies() if c["name"] == "hy_session")))
     other.goto(f"{stage.url}/")
@@ -258,7 +258,7 @@ def test_without_javascript_a_form_waits_for_the_unlocking_as_well(
     seat = sit(f"/incidents/{number}?open=details", java_script_enabled=False)
     watches[-1].allow(r"status of 403")
     seat.page.fill("#act-details [name=reason]", "补充")
-    seat.page.fill("#act-details [name=body]", f"{WORDS}(无脚本)")
+    seat.page.fill("#act-details [name=body]", f"{WORDS}（无脚本）")
     seat.pass_by(idle=timedelta(minutes=15))
     seat.page.click("#act-details form button")
     seat.page.wait_for_selector("form.lock")
@@ -266,4 +266,4 @@ def test_without_javascript_a_form_waits_for_the_unlocking_as_well(
     seat.page.wait_for_selector("#kept-form")
     seat.page.click("#kept-form button:not([data-refill])")
     seat.page.wait_for_url("**/incidents/*")
-    assert f"{WORDS}(无脚本)" in seat.page.inner_text("main")
+    assert f"{WORDS}（无脚本）" in seat.page.inner_text("main")

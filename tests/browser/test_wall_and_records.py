@@ -72,7 +72,7 @@ def test_two_people_sign_a_hand_over_without_a_script(desk: Desk):
     address = out.url.partition("/handover/")[2]
     into = desk("head", f"/handover/{address}", java_script_enabled=False)
     assert "等示例市水务局 22:00 回电" in into.locator("main").inner_text()
-    into.get_by_role("button", name="已阅读,签字接班").click()
+    into.get_by_role("button", name="已阅读，签字接班").click()
     text = into.locator("main").inner_text()
     assert "已交接" in text
     assert text.count("✓ 已签字") == 2
@@ -84,6 +84,6 @@ def test_the_audit_page_says_first_that_the_chain_is_whole_and_checks_again(desk
     page.get_by_role("button", name="重新校验全部").click()
     page.locator("#chain", has_text="链完整 ✓").wait_for()
     with page.expect_download() as started:
-        page.get_by_role("button", name="导出(含核验程序)").click()
+        page.get_by_role("button", name="导出（含核验程序）").click()
     assert started.value.suggested_filename.endswith(".zip")
     assert started.value.failure() is None

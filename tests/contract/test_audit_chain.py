@@ -280,7 +280,7 @@ def test_an_export_is_verified_without_us(store: Store, tmp_path: Path):
     )
     assert made.folder.stat().st_mode & 0o777 == 0o700
     code, text = _run(made.folder)
-    assert (code, "审计记录完好:第 1 至 9 条" in text, "未与外部锚点核对" in text) == (0, True, True)
+    assert (code, "审计记录完好：第 1 至 9 条" in text, "未与外部锚点核对" in text) == (0, True, True)
     code, text = _run(made.folder, "--anchor", str(noted))
     assert (code, "与 1 个外部锚点相符" in text) == (0, True)
     with store.reading() as tx:
@@ -322,7 +322,7 @@ def _edited(index: int, **changes: Any) -> Callable[[list[str]], list[str]]:
 
 
 _FORGERIES: dict[str, tuple[Callable[[list[str]], list[str]], int, str]] = {
-    "payload": (_edited(3, payload="{}"), 1, "第 4 条的内容(payload)被改动"),
+    "payload": (_edited(3, payload="{}"), 1, "第 4 条的内容（payload）被改动"),
     "actor": (_edited(3, actor="person:li"), 1, "第 4 条被改动"),
     "time": (_edited(3, at="2020-01-01T00:00:00.000000Z"), 1, "第 4 条被改动"),
     "hash": (_edited(3, hash="0" * 64), 1, "第 4 条被改动"),
@@ -332,8 +332,8 @@ _FORGERIES: dict[str, tuple[Callable[[list[str]], list[str]], int, str]] = {
     "deleted": (lambda lines: lines[:3] + lines[4:], 1, "第 4 条缺失"),
     "repeated": (lambda lines: lines[:4] + lines[3:], 1, "第 4 条重复"),
     "exchanged": (lambda lines: [*lines[:3], lines[4], lines[3], *lines[5:]], 1, "第 4 条缺失"),
-    "cut off": (lambda lines: lines[:-2], 1, "尾部被截断:第 8 至 9 条"),
-    "emptied": (lambda _lines: [], 1, "尾部被截断:第 1 至 9 条"),
+    "cut off": (lambda lines: lines[:-2], 1, "尾部被截断：第 8 至 9 条"),
+    "emptied": (lambda _lines: [], 1, "尾部被截断：第 1 至 9 条"),
     "no JSON": (lambda lines: [*lines, "{"], 2, "第 10 行不是有效的 JSON"),
     "deep": (lambda lines: [*lines, "[" * 100_000], 2, "第 10 行不是有效的 JSON"),
     "fields": (lambda lines: [*lines, "{}"], 2, "第 10 行的字段不对"),
@@ -368,7 +368,7 @@ def test_forged_heads_and_anchors_are_found_without_us(sqlite_store: Store, tmp_
         (folder / "head.json").write_text(json.dumps(head | change))
         assert _run(folder)[0] == wanted, change
     (folder / "head.json").write_text("[]")
-    assert _run(folder) == (2, "无法核验:head.json 的内容不对。\n")
+    assert _run(folder) == (2, "无法核验：head.json 的内容不对。\n")
     (folder / "head.json").unlink()
     assert _run(folder)[0] == 2
     (folder / "head.json").write_text(json.dumps(head))

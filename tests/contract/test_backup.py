@@ -293,7 +293,7 @@ def test_a_broken_chain_is_backed_up_loudly_and_restored_only_on_demand(
         conn.exec_driver_sql("DROP TRIGGER audit_no_update")
         conn.exec_driver_sql("UPDATE audit SET actor = 'person:li' WHERE seq = 2")
     made = backup(sqlite_store, tmp_path / "b.zip")
-    assert made.message.startswith("备份已写成,但审计链有误")
+    assert made.message.startswith("备份已写成，但审计链有误")
     assert made.verdict.first_bad == 2
     with pytest.raises(Refused, match="审计链有误。第 2 条"):
         restore(made.path, empty)
@@ -422,7 +422,7 @@ def test_a_file_that_is_no_backup_is_refused(good: Path, empty: Store, tmp_path:
         good.read_bytes() + b"x",
     ):
         path.write_bytes(content)
-        assert _refused(path, empty).startswith("备份文件不可用,未作任何改动")
+        assert _refused(path, empty).startswith("备份文件不可用，未作任何改动")
     assert "无法打开" in _refused(tmp_path / "absent.zip", empty)
     assert "无法打开" in _refused(tmp_path, empty)
 

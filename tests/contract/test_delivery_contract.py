@@ -428,7 +428,7 @@ def test_after_the_last_attempt_it_is_dead_and_goes_another_way(world: World, cl
         work(world)
     row = delivery(world, "", "group")
     assert (row.state, row.attempts) == ("dead", MOST_ATTEMPTS)
-    assert [notice.previous_failed for notice in script.on("personal")] == ["前一渠道「group」未送达:忙"]
+    assert [notice.previous_failed for notice in script.on("personal")] == ["前一渠道「group」未送达：忙"]
 
 
 def test_a_permanent_failure_takes_the_personal_channels_of_those_not_yet_reached(world: World, script: Script):
@@ -448,7 +448,7 @@ def test_a_personal_message_that_reaches_nobody_goes_to_the_group_which_learns_n
     script.answers["personal"] = lambda: Permanent("officer@example.cn 已停用")
     work(world)
     (told,) = script.on("group")
-    assert told.previous_failed == f"前一渠道「personal」未送达;{NOBODY_IN_PERSON}"
+    assert told.previous_failed == f"前一渠道「personal」未送达；{NOBODY_IN_PERSON}"
     assert told.mentions == ()
     assert delivery(world, "", "group").fallback_of == delivery(world, "officer", "personal").notice_no
     assert world.audited("delivery.undeliverable") == []

@@ -90,7 +90,7 @@ def test_a_gap_in_the_roster_is_named_to_the_minute(services: Services, clock: F
         wanted = ShiftInput("office", "duty_officer", "zhang", now + timedelta(hours=begin), now + timedelta(hours=end))
         roster_admin.add_shift(services, OPERATOR, wanted)
     gaps = [message for message in todo(services)["值班"] if "值班员" in message]
-    assert gaps == ["office 的值班员在未来 24 小时内有空缺:06-02 17:00–06-02 19:00。"]
+    assert gaps == ["office 的值班员在未来 24 小时内有空缺：06-02 17:00–06-02 19:00。"]
 
 
 def test_two_shifts_that_touch_leave_no_gap_and_two_gaps_that_touch_are_one(services: Services, clock: FakeClock):
@@ -100,7 +100,7 @@ def test_two_shifts_that_touch_leave_no_gap_and_two_gaps_that_touch_are_one(serv
         wanted = ShiftInput("office", "duty_officer", person, now + timedelta(hours=begin), now + timedelta(hours=end))
         roster_admin.add_shift(services, OPERATOR, wanted)
     gaps = [message for message in todo(services)["值班"] if "值班员" in message]
-    assert gaps == ["office 的值班员在未来 24 小时内有空缺:06-02 21:00–06-03 09:00。"]
+    assert gaps == ["office 的值班员在未来 24 小时内有空缺：06-02 21:00–06-03 09:00。"]
 
 
 def test_a_healthy_engine_a_reachable_address_and_a_robot_are_no_findings(services: Services):
@@ -123,7 +123,7 @@ def test_an_office_with_only_a_robot_is_told_that_a_breach_reaches_nobody_in_per
     found = todo(services)
     assert "没有个人渠道" in found["个人渠道"][0]
     assert any("li" in message and "zhang" in message for message in found["联系方式"])
-    assert any(message.startswith("office 的「5小时权威信息发布」超时时,") for message in found["超时督办"])
+    assert any(message.startswith("office 的「5小时权威信息发布」超时时，") for message in found["超时督办"])
     assert all("只能改发工作群" in message for message in found["超时督办"])
     mail = {"host": "mail.example.cn", "from": "desk@example.cn"}
     channels.add_channel(services, OPERATOR, "mail", kind="email", settings=mail)

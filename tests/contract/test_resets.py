@@ -99,7 +99,7 @@ def test_one_administrator_resets_one_factor_and_another_the_other(
     first(services, boss)
     with pytest.raises(Forbidden, match="同一人不得经手两项") as refused:
         second(services, boss)
-    assert refused.value.details["findings"] == ["可以办理的管理员:管二。"]
+    assert refused.value.details["findings"] == ["可以办理的管理员：管二。"]
     first(services, boss)  # the same factor again takes nothing more
     second(services, chief)
 
@@ -131,7 +131,7 @@ def test_an_administrator_of_ones_own_making_is_no_other_person(services: Servic
     tokens.issue_password(services, boss, "chief")  # and neither is one whose password one has just taken
     with pytest.raises(Forbidden) as refused:
         RESET(services, acting_as(services, "chief"))
-    assert refused.value.details["findings"] == ["目前没有其他管理员可以办理,请在服务器本机用命令行办理。"]
+    assert refused.value.details["findings"] == ["目前没有其他管理员可以办理，请在服务器本机用命令行办理。"]
 
 
 def test_a_first_password_and_a_missing_authenticator_bar_nothing(services: Services):

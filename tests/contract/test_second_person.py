@@ -95,7 +95,7 @@ def test_the_desk_the_brief_and_the_doctor_name_what_waits(services: Services, c
     assert (listed["id"], listed["incident"], listed["command_zh"]) == (number, no, "更正时间")
     with services.store.reading() as tx:
         brief = duties.brief_lines(tx, "office")
-    sentence = f"申请 {number}({no} 更正时间)自 06-02 09:00 待复核,可复核:王三"
+    sentence = f"申请 {number}（{no} 更正时间）自 06-02 09:00 待复核，可复核：王三"
     assert sentence in brief
     (finding,) = [found for found in doctor.examine(services) if found.name == "待复核申请"]
     assert (finding.message, finding.level) == (sentence + "。", doctor.Level.NOTE)
@@ -325,5 +325,5 @@ def test_another_unit_and_another_reading_of_a_time_are_named(services: Services
     assert told == {
         "reassign": ("新的主办单位", "示例市政务公开办", "示例市水务局"),
         "correct": ("起算口径", "按事发", "按首发"),
-        "continuous": ("持续发布间隔(小时)", "0", "6"),
+        "continuous": ("持续发布间隔（小时）", "0", "6"),
     }

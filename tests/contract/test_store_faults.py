@@ -52,7 +52,7 @@ def test_an_answer_that_was_lost_is_called_uncertain_and_the_work_is_there(fault
     with faulty.lost_answer():
         failure = _failure(faulty, "a")
     assert failure.details == {"uncertain": True}
-    assert failure.message == "提交时与数据库的连接中断,不能确定本次操作是否已写入。请先查询结果,再决定是否重试。"
+    assert failure.message == "提交时与数据库的连接中断，不能确定本次操作是否已写入。请先查询结果，再决定是否重试。"
     assert _keys(faulty) == ["a"]
     _write(faulty, "b")
     assert _keys(faulty) == ["a", "b"]
@@ -71,7 +71,7 @@ def test_a_database_that_stays_busy_is_given_up_with_nothing_written(faulty: Fau
     with faulty.busy():
         failure = _failure(faulty, "a")
     assert failure.status == 503
-    assert failure.message == "数据库暂时不可用:本次操作未写入。请稍后重试;若持续出现,请联系系统管理员。"
+    assert failure.message == "数据库暂时不可用：本次操作未写入。请稍后重试；若持续出现，请联系系统管理员。"
     assert _keys(faulty) == []
     _write(faulty, "b")
     assert _keys(faulty) == ["b"]
@@ -85,7 +85,7 @@ def test_a_full_disk_keeps_what_there_was_and_can_still_be_read(sqlite_store: St
         assert _keys(faulty) == ["a"]
     assert failure.status == 507
     assert failure.details == {"disk_full": True}
-    assert failure.message == "磁盘空间已满:本次操作未写入,已有数据完好。请清理磁盘后重试。"
+    assert failure.message == "磁盘空间已满：本次操作未写入，已有数据完好。请清理磁盘后重试。"
     _write(faulty, "c", size=200_000)
     assert _keys(faulty) == ["a", "c"]
 

@@ -48,7 +48,7 @@ def test_the_working_day_before_and_on_the_day_one_message_goes_to_the_unit_whos
     assert (before.detail["unit"], before.detail["band"]) == ("office", "warning")
     assert before.detail["to"][0] == "duty_officer"
     (line,) = before.detail["lines"]
-    assert line.startswith("10月10日24:00到期:《")
+    assert line.startswith("10月10日24:00到期：《")
     clock.set(at("2026-10-10 00:05"))
     assert ensure_workday_reminders(office) == 2
     assert [row.due_at for row in written(office)[1:]] == [at("2026-10-10 09:00"), at("2026-10-10 15:00")]
@@ -63,7 +63,7 @@ def test_it_leaves_through_the_ordinary_path_and_is_read_as_a_reminder(office: S
     with office.store.reading() as tx:
         messages = {row.person_id: row for row in tx.all(sa.select(t.inbox_message))}
     assert {"zhang", "li"} <= set(messages)
-    assert messages["zhang"].subject == "【临期预警】工作日任务将到期,共1项"
+    assert messages["zhang"].subject == "【临期预警】工作日任务将到期，共1项"
     assert "10月10日24:00到期" in messages["zhang"].text
 
 

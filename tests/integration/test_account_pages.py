@@ -186,7 +186,7 @@ def test_the_last_sign_in_is_shown_after_the_next(house, browser):
     house.clock.advance(timedelta(hours=1))
     browser.sign_in("zhang")
     page = browser.get("/devices").text
-    assert "上次登录:2025年6月2日 星期一 09:00,来自 testclient" in page
+    assert "上次登录：2025年6月2日 星期一 09:00，来自 testclient" in page
 
 
 @pytest.mark.parametrize(

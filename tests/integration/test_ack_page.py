@@ -133,7 +133,7 @@ def test_the_page_says_what_a_person_must_know_and_is_small(client: TestClient, 
     for words in (no, "示例事项", "权威信息发布", "计时中", "剩 3 小时 30 分", "06-02 13:30", "张一", "0858-0000000"):
         assert words in text
     assert TITLE not in text
-    assert "签收(我已知悉并承办)" in text
+    assert "签收（我已知悉并承办）" in text
     assert len(page.content) <= 10_000
     assert "<script" not in text
     assert not re.search(r"(src|href)=\"https?:", text)
@@ -257,7 +257,7 @@ def test_in_a_group_a_person_names_themselves_and_it_is_recorded_as_weaker(
     assert [notice.ack_url.endswith(link) for notice in postbox.notices if notice.ack_url][-1:] == [True]
     page = client.get(link).text
     assert 'type="radio"' in page
-    assert "张一(值班员)" in page
+    assert "张一（值班员）" in page
     assert "钱五" not in page
     refused = press(client, link)
     assert refused.status_code == 422

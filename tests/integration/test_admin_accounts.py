@@ -87,7 +87,7 @@ def test_a_locked_name_is_unlocked_on_the_desk(boss: Seat, house: House):
     assert "/account/unlock" not in boss.get("/admin/people/zhang").text
     lock(house, "zhang")
     page = boss.get("/admin/people/zhang").text
-    assert "连续输错已锁定,至" in page
+    assert "连续输错已锁定，至" in page
     assert "/admin/people/zhang/account/unlock" in page
     assert boss.post("/admin/people/zhang/account/unlock").status_code == 303
     assert account(house, "zhang")["locked_until"] is None
@@ -100,7 +100,7 @@ def test_a_one_time_password_leaves_everything_and_a_reset_ends_everything(
     zhang = take_seat(house.services, client, "zhang")
     page = boss.get("/admin/people/zhang").text
     assert "原密码、现有登录和令牌都不受影响" in page
-    assert "原密码作废,现有登录全部退出,令牌全部撤销" in page
+    assert "原密码作废，现有登录全部退出，令牌全部撤销" in page
     assert boss.post("/admin/people/zhang/password").status_code == 200
     assert zhang.get("/inbox").status_code == 200
     assert tokens.authenticate(house.services, house.tokens["zhang"]).person_id == "zhang"

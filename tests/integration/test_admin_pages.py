@@ -71,8 +71,8 @@ def test_what_is_to_be_done_leads_to_the_screen_on_which_it_is_done(boss: Seat, 
         assert command not in page
     # Who has no screen before them is told the command.
     said = {finding.message for finding in doctor.examine(house.services)}
-    assert "没有任何对外渠道,消息只进站内收件箱。请执行 huiying channel add。" in said
-    assert "已暂停,任何提醒都不会发出。核对后执行 huiying dispatch release。" in said
+    assert "没有任何对外渠道，消息只进站内收件箱。请执行 huiying channel add。" in said
+    assert "已暂停，任何提醒都不会发出。核对后执行 huiying dispatch release。" in said
 
 
 def test_nothing_of_an_incident_is_in_any_page_of_the_administrator(boss: Seat, client: TestClient, house: House):

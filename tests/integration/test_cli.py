@@ -216,7 +216,7 @@ def test_the_main_path_from_registering_to_a_second_persons_word(installed: Inst
     request = str(pending[-1]["id"])
     listed = installed.process("request", "list").stdout  # a process that has done nothing else before
     assert "误报撤销" in listed
-    assert "申请人的话:旧闻" in listed
+    assert "申请人的话：旧闻" in listed
     assert "本机命令行不能代替" in installed.refused("request", "approve", request)
     assert "没有此项权限" in installed.refused("request", "approve", request, token=zhang)
     assert installed.json("request", "approve", request, token=wang)["state"] == "voided"
@@ -224,7 +224,7 @@ def test_the_main_path_from_registering_to_a_second_persons_word(installed: Inst
 
 def test_lists_refuse_unknown_words_and_show_what_is_told_first(installed: Installation):
     refusal = installed.refused("incident", "list", "--state", "zzz")
-    assert "--state:没有「zzz」这种事项状态。可用:open、registered" in refusal
+    assert "--state:没有「zzz」这种事项状态。可用：open、registered" in refusal
     assert "--kind" in installed.refused("incident", "list", "--kind", "zzz")
     newest = [row["seq"] for row in installed.json("audit", "list", "--limit", "3")["entries"]]
     oldest = [row["seq"] for row in installed.json("audit", "list", "--limit", "3", "--oldest-first")["entries"]]
@@ -348,7 +348,7 @@ def test_every_file_is_linted_with_its_line(installed: Installation, tmp_path: P
 def test_rules_are_explained_with_clause_and_words(installed: Installation):
     assert "国办发〔2016〕80号" in installed.call("rules", "list").stdout
     shown = installed.call("rules", "explain", "cn-gbf-2016-80", "authoritative_release").stdout
-    assert "原文:“" in shown
+    assert "原文：“" in shown
     assert "5 小时" in shown
 
 
@@ -377,7 +377,7 @@ def test_a_restore_without_its_key_says_so(installed: Installation, tmp_path: Pa
     assert done.returncode == 0
     assert "secret.key 不是备份时的那一个" in done.stdout
     assert "✗ 密钥" in there.call("doctor").stdout
-    assert "(无法解开)" in there.call("person", "list").stdout
+    assert "（无法解开）" in there.call("person", "list").stdout
 
 
 def test_the_audit_is_whole_exported_and_anchored(installed: Installation, tmp_path: Path):
@@ -408,7 +408,8 @@ def test_a_drill_plays_two_days_into_one_inbox(installed: Installation):
     assert len(messages) >= 10
     assert all(message["drill"] and message["subject"].startswith("【演练】") for message in messages)
     assert all(
-        row["title"] != "示例水库下游出现管涌,网上有视频传播" for row in installed.json("incident", "list")["incidents"]
+        row["title"] != "示例水库下游出现管涌，网上有视频传播"
+        for row in installed.json("incident", "list")["incidents"]
     )
 
 

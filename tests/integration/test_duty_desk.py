@@ -297,7 +297,7 @@ def test_log_feed_and_queue_are_said_in_english(house: House, zhang: Seat):
         assert fixed not in page, fixed
     case = zhang.get(f"/incidents/{no}").text
     assert re.search(r"Authoritative release started, due \d\d-\d\d", case)
-    for fixed in ("起算,截止", "记录事发"):
+    for fixed in ("起算，截止", "记录事发"):
         assert fixed not in case, fixed
 
 

@@ -562,7 +562,7 @@ def test_the_daily_brief_is_written_once_a_day_from_half_past_eight(tmp_path: Pa
     settle(engine)
     message = world.one(t.inbox_message, t.inbox_message.c.person_id == "officer")
     assert "每日简报" in message.subject
-    assert "在办事项 1 件(突发事件 1 件)" in message.text
+    assert "在办事项 1 件（突发事件 1 件）" in message.text
     assert "计时中 1 个" in message.text
     assert "2026-0001" in message.text
     assert "审计链" in message.text

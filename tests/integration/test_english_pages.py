@@ -140,7 +140,7 @@ def test_an_unknown_incident_and_a_broken_file_are_english(chinese_on: Chinese, 
 
 def test_the_doctors_findings_are_english(chinese_on: Chinese, house: House, sit: Sit):
     with house.services.store.transaction("test") as tx:
-        heartbeats.beat(tx, "test/engine", "b", {"healthy": False, "fault": "通知已暂停发送:等待确认后放行"})
+        heartbeats.beat(tx, "test/engine", "b", {"healthy": False, "fault": "通知已暂停发送：等待确认后放行"})
     channels.add_channel(
         house.services,
         OPERATOR,

@@ -107,8 +107,8 @@ def test_an_incident_is_registered_and_the_next_page_names_the_clocks(sit: Sit):
     assert (answer.status_code, answer.headers["location"]) == (303, "/incidents/2025-0001")
     said = flashed(answer)
     assert "2025-0001" in said
-    assert "权威信息发布(06-02 13:00 止)" in said
-    assert "新闻发布会(06-03 08:00 止)" in said
+    assert "权威信息发布（06-02 13:00 止）" in said
+    assert "新闻发布会（06-03 08:00 止）" in said
     page = seat.get("/incidents/2025-0001")
     assert page.status_code == 200
     assert "示例路段积水" in page.text
@@ -323,13 +323,13 @@ def scene(house: House, sit: Sit, name: str) -> str:
 #: name: (who, what is typed, what the next page says)
 DONE: dict[str, tuple[str, dict[str, str], str]] = {
     "acknowledge": ("zhang", {"note": "已知悉"}, "已签收"),
-    "release": ("zhang", {**RELEASE, "channel": "政府网站", "leader_voice": "1", "checked_by": "李审"}, "已停止:权威信息发布"),
+    "release": ("zhang", {**RELEASE, "channel": "政府网站", "leader_voice": "1", "checked_by": "李审"}, "已停止：权威信息发布"),
     "review": ("zhao", {"publication": "1", "review": "accepted", "substantive": "yes", "note": "属实"}, "已核验发布记录 1"),
     "stage": ("zhang", {"stage": "研判"}, "已进入「研判」阶段"),
-    "grade": ("zhang", {"grade": "emergency:extra_major", "basis": "correction", "criterion": "伤亡数更正"}, "已定级:特别重大"),
+    "grade": ("zhang", {"grade": "emergency:extra_major", "basis": "correction", "criterion": "伤亡数更正"}, "已定级：特别重大"),
     "correct": ("zhang", {"kind": "occurred_at", "value": "2025-06-02T07:30", **REASON}, "已更正事发时间"),
     "details": ("zhang", {"title": "新标题", "body": "新说明", "notice_title": "", "category": "内涝", **REASON}, "已修改内容"),
-    "task": ("zhang", {"unit_id": "water", "name": "提供数据", "due_at": "2025-06-02T12:00"}, "已交办:提供数据"),
+    "task": ("zhang", {"unit_id": "water", "name": "提供数据", "due_at": "2025-06-02T12:00"}, "已交办：提供数据"),
     "task-done": ("zhang", {"task": "1", "at": "2025-06-02T09:00"}, "已登记任务完成"),
     "transfer": ("zhang", {"notice_no": "1号", "received_at": "2025-06-02T08:50"}, "不设时钟"),
     "feedback": ("zhang", {"transfer": "1", "at": "2025-06-02T09:00"}, "已登记向上级反馈"),
@@ -337,7 +337,7 @@ DONE: dict[str, tuple[str, dict[str, str], str]] = {
     "reassign": ("zhang", {"unit_id": "water", **REASON}, "示例市水务局"),
     "attribution": ("zhao", {"clock_key": "cn-gbf-2016-80:authoritative_release", "attribution": "late_response", "note": "处置迟缓"}, "处置超时"),
     "replan": ("zhao", {"clock_key": "cn-gbf-2016-80:authoritative_release", "policy_id": "response-48h", **REASON}, "已更换督办方案"),
-    "merge": ("zhang", {"into": "2025-0002", **REASON}, "已并入 2025-0002,主件的时钟已按最早的时间重新计算。正在计时:"),
+    "merge": ("zhang", {"into": "2025-0002", **REASON}, "已并入 2025-0002，主件的时钟已按最早的时间重新计算。正在计时："),
     "unmerge": ("zhang", REASON, "已拆出"),
     "close": ("zhang", REASON, "已办结归档"),
 }  # fmt: skip
@@ -412,7 +412,7 @@ def test_an_empty_form_comes_back_open_with_what_is_wrong(house: House, sit: Sit
     assert links
     assert all(f'id="{link}"' in answer.text for link in links)
     if name in {"review", "attribution", "release"}:
-        assert "还在&lt;这里&gt;" in answer.text
+        assert "还在&lt；这里&gt;" in answer.text
 
 
 @pytest.mark.parametrize("name", sorted(ACTIONS))
@@ -513,8 +513,8 @@ def test_an_on_time_release_entered_late_says_that_it_waits_for_a_second_person(
     answer = sit().post(f"{place}/release", {**RELEASE, "published_at": "2025-06-02T12:30", "key": "k-6"})
     assert (answer.status_code, answer.headers["location"]) == (303, f"{place}#requests")
     said = flashed(answer)
-    assert "已停止:权威信息发布" in said
-    assert "待第二人确认(申请 1)" in said
+    assert "已停止：权威信息发布" in said
+    assert "待第二人确认（申请 1）" in said
     assert flash_kind(answer) == "warn"
     late = sit().post(f"{place}/release", {**RELEASE, "published_at": "2025-06-02T13:30", "key": "k-7"})
     assert flash_kind(late) == "done"
@@ -523,7 +523,7 @@ def test_an_on_time_release_entered_late_says_that_it_waits_for_a_second_person(
 def test_due_times_of_the_next_year_are_shown_with_it(sit: Sit, house: House):
     house.clock.set(datetime(2025, 12, 31, 23, 30, tzinfo=ZoneInfo("Asia/Shanghai")))
     answer = sit().post("/incidents", {**NEW, "occurred_at": "2025-12-31T23:00"})
-    assert "权威信息发布(2026-01-01 04:00 止)" in flashed(answer)
+    assert "权威信息发布（2026-01-01 04:00 止）" in flashed(answer)
     page = sit().get(answer.headers["location"]).text
     assert re.search(r'<b class="num nowrap">2026-01-01 04:00</b>', page)
     assert "12-31 23:00 → 2026-01-01 04:00" in page
@@ -545,14 +545,14 @@ def test_the_course_of_an_incident_names_what_was_done_on_the_page_and_beside_th
     history = sit().get(place).text.partition('id="history"')[2]
     told = re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", history))
     said = (
-        "登记发布:权威信息发布 · 本机关权威信息 · 发布于 06-02 09:00 · 政府网站 · https://example.cn/1",
-        "进入阶段:研判", "持续发布间隔:每 6 小时", "变更主办单位:示例市水务局 · 核对后的理由",
+        "登记发布：权威信息发布 · 本机关权威信息 · 发布于 06-02 09:00 · 政府网站 · https://example.cn/1",
+        "进入阶段：研判", "持续发布间隔：每 6 小时", "变更主办单位：示例市水务局 · 核对后的理由",
     )  # fmt: skip
     assert [line for line in said if line not in told] == []
     assert 'href="https://example.cn/1"' in history
     beside = sit().get(f"/desk/panel/{place.rpartition('/')[2]}").text
-    assert "进入阶段:研判" in beside
-    assert "变更主办单位:示例市水务局" in beside
+    assert "进入阶段：研判" in beside
+    assert "变更主办单位：示例市水务局" in beside
 
 
 def test_an_auditor_reads_the_strict_line_first_with_its_own_verdict(sit: Sit, house: House):
@@ -650,7 +650,7 @@ def test_what_can_no_longer_be_carried_out_is_said_and_not_offered(sit: Sit, hou
     assert "没有待确认的变更" in sit("wang").get("/requests").text
     lapsed = sit().get(place).text
     assert "已失效" in lapsed
-    assert "事项已结束,申请已无从办理,自动失效。" in lapsed
+    assert "事项已结束，申请已无从办理，自动失效。" in lapsed
     with house.services.store.transaction("test") as tx:  # as a former version of the program left it
         tx.run(t.change_request.update().where(t.change_request.c.id == 2).values(state="pending"))
     page = sit("wang").get("/requests").text
@@ -695,7 +695,7 @@ def test_pages_with_requests_take_no_turn_to_write(sit: Sit, house: House, monke
     for name in ("void", "waive", "hand-over"):
         assert sit().post(f"{place}/{name}", REASON).status_code == 303
     seat = sit("wang")
-    assert seat.get("/requests").text.count("同意后,时钟的变化") == 3
+    assert seat.get("/requests").text.count("同意后，时钟的变化") == 3
     writes: list[str] = []
     begin = Store.transaction
 

@@ -39,7 +39,7 @@ from tests.fakes.prefect_api import AUTH, FakePrefect
 __all__ = ["house_template"]
 
 PEOPLE = ("zhang", "wang", "li", "zhao", "boss")
-TITLE = "示例:某人家中<script>alert(1)</script>进水"
+TITLE = "示例：某人家中<script>alert(1)</script>进水"
 NOTICE = "示例事项"
 
 
@@ -263,7 +263,7 @@ def test_prefect_beside_our_own_record_and_a_failed_delivery_under_a_completed_f
         )
         client.app.state.prefect_history = History(api)  # type: ignore[attr-defined]
         page = seats["zhang"].get(f"/incidents/{no}/runs").text
-    assert "流程已走完,但有通知未送达" in page
+    assert "流程已走完，但有通知未送达" in page
     assert "送达·值班员·签名网络回调" in page
     assert "&lt;b&gt;甲|乙&lt;/b&gt;" in page
     assert "Prefect 暂不可用" not in page

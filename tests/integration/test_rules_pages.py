@@ -187,7 +187,7 @@ def test_what_if_shows_the_deadlines_of_other_times_and_severities(zhang: Seat):
 def test_what_if_says_of_the_same_due_time_that_another_document_asks_it_and_names_documents(zhang: Seat):
     page = zhang.get("/rules/whatif?occurred_at=2025-06-02T08:00&severity=major").text
     assert page.count("另一文件的同一要求") == 1  # the conference: 国办发〔2016〕61号 and 80号 alike within 24 hours
-    assert "另有更紧的时限,仅供对照" not in page
+    assert "另有更紧的时限，仅供对照" not in page
     untimed = re.findall(r"<li>(持续发布权威信息.*?)</li>", page)
     assert len(untimed) > 1
     assert len({text_of(line) for line in untimed}) == len(untimed)
@@ -280,8 +280,8 @@ def test_working_days_are_counted_on_the_calendar_page(zhang: Seat):
     words = text_of(page.text)
     assert "截止 2025-06-05 24:00" in words
     assert "依据日历" in words
-    assert "暂定:所需年份" not in words
-    assert "暂定:所需年份" in text_of(zhang.get("/rules/calendar?from=2033-06-02&add=3").text)
+    assert "暂定：所需年份" not in words
+    assert "暂定：所需年份" in text_of(zhang.get("/rules/calendar?from=2033-06-02&add=3").text)
 
 
 @pytest.mark.parametrize(

@@ -208,13 +208,13 @@ def test_a_newer_schema_is_refused_untouched(empty: sa.Engine):
     upgrade(empty)
     _set_version(empty, "0999")
     for call in (check_version, upgrade):
-        with pytest.raises(Refused, match="版本为 999,比本程序所知的版本"):
+        with pytest.raises(Refused, match="版本为 999，比本程序所知的版本"):
             call(empty)
     assert schema_version(empty) == 999
 
 
 def test_an_older_schema_is_refused_until_it_is_upgraded(empty: sa.Engine):
-    with pytest.raises(Refused, match="版本为 0,本程序需要版本"):
+    with pytest.raises(Refused, match="版本为 0，本程序需要版本"):
         check_version(empty)
     upgrade(empty)
     check_version(empty)

@@ -71,7 +71,7 @@ def _shipped() -> Iterator[tuple[str, str]]:
         for clock in pack.clocks:
             yield clock.name, f"{pack.id}:{clock.rule_id}"
             if clock.limit is not None:
-                yield f"{clock.name}(内部行动)", f"{pack.id}:{clock.rule_id}"
+                yield f"{clock.name}（内部行动）", f"{pack.id}:{clock.rule_id}"
     yield from ((policy.name, f"config/policies:{policy.id}") for policy in load_policies().policies)
 
 

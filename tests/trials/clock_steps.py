@@ -125,10 +125,10 @@ def _steps_that_decide(setting: Setting, scene: Scene) -> None:
     count = _settled(scene, far)
     for seconds, words in ((-3600.0, "one hour back"), (-7200.0, "two more hours back")):
         setting.say(words)
-        near = scene.desk.register(f"{words},之前登记", 4.0)
+        near = scene.desk.register(f"{words}，之前登记", 4.0)
         scene.expect("the registration is told", lambda near=near: bool(scene.bands(near)), 20.0)
         scene.step(seconds)
-        after = scene.desk.register(f"{words},之后登记", 3.0)
+        after = scene.desk.register(f"{words}，之后登记", 3.0)
         scene.expect("what is due after the step is told", lambda after=after: "overdue" in scene.bands(after), 12.0)
         if "overdue" in scene.bands(near) and not _was_due(scene, near):
             scene.faults.append(f"{words}: {near} was told before it was due by the deciding clock")

@@ -139,7 +139,7 @@ def test_several_deleted_entries_are_named():
 def test_a_deleted_entry_is_named_though_the_rest_was_renumbered(seq: int):
     first_bad, reason = _bad(_renumber([entry for entry in CHAIN if entry.seq != seq]))
     assert first_bad == seq
-    assert (f"原第 {seq} 条被删除,其后各条被重新编号" if seq < _N else "尾部被截断") in reason
+    assert (f"原第 {seq} 条被删除，其后各条被重新编号" if seq < _N else "尾部被截断") in reason
 
 
 @pytest.mark.parametrize("seq", range(1, _N + 2))
@@ -171,8 +171,8 @@ def test_two_exchanged_entries_are_named(first: int, second: int):
     entries = list(CHAIN)
     entries[first - 1], entries[second - 1] = entries[second - 1], entries[first - 1]
     numbered = _bad(_renumber(entries))
-    assert numbered == (first, f"次序被调换:第 {first} 条的位置上是原第 {second} 条。")
-    assert _bad(entries) == (first, f"第 {first} 条不在原位:它被移到了后面。")
+    assert numbered == (first, f"次序被调换：第 {first} 条的位置上是原第 {second} 条。")
+    assert _bad(entries) == (first, f"第 {first} 条不在原位：它被移到了后面。")
 
 
 @EVERY
@@ -193,7 +193,7 @@ def test_a_number_that_was_changed_is_named():
 
 @pytest.mark.parametrize("left", range(_N))
 def test_a_cut_off_tail_shows_against_the_head_row(left: int):
-    assert _bad(CHAIN[:left]) == (left + 1, f"尾部被截断:链头记有 {_N} 条,现只有 {left} 条。")
+    assert _bad(CHAIN[:left]) == (left + 1, f"尾部被截断：链头记有 {_N} 条，现只有 {left} 条。")
 
 
 @pytest.mark.parametrize("left", range(_N))

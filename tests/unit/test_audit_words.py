@@ -50,4 +50,4 @@ def test_half_a_reading_finds_all_it_may_mean_and_none_finds_nothing():
     assert {"session.opened", "session.locked"} <= set(codes_for("登录"))
     assert codes_for("并入") == [c for c in codes_for("并入") if "并入" in action_zh(c)]
     assert codes_for(" ") == codes_for("没有这样的动作") == []
-    assert all(text.startswith("动作:") for text in spoken())
+    assert all(text.startswith("动作：") for text in spoken())

@@ -93,7 +93,7 @@ def test_an_import_of_yaml_gives_all_versions():
 
 
 def test_an_import_of_csv_names_its_source_and_digest():
-    (year,) = parse_calendar_file("2027.csv", CSV.encode(), "国务院办公厅关于2027年部分节假日安排的通知(示例)").years
+    (year,) = parse_calendar_file("2027.csv", CSV.encode(), "国务院办公厅关于2027年部分节假日安排的通知（示例）").years
     assert (year.year, year.verified) == (2027, True)
     assert year.version.startswith("2027.import-")
     assert year.makeup_workdays == {date(2027, 10, 9)}

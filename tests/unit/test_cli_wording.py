@@ -37,7 +37,7 @@ def test_there_are_pages():
 def test_no_page_speaks_english(path: tuple[str, ...]):
     shown = CliRunner().invoke(app, [*path, "--help"], env={"COLUMNS": "200"})
     assert shown.exit_code == 0
-    assert "用法:" in shown.output
+    assert "用法：" in shown.output
     assert not _ENGLISH.search(shown.output), _ENGLISH.search(shown.output)
 
 
@@ -55,7 +55,7 @@ def test_every_option_says_what_it_is():
 
 def test_a_group_without_a_command_shows_the_same_page():
     shown = CliRunner().invoke(app, ["incident"])
-    assert "用法:" in shown.output
+    assert "用法：" in shown.output
     assert not _ENGLISH.search(shown.output)
 
 
@@ -79,4 +79,4 @@ def test_an_option_is_named_only_where_the_command_has_it():
 
 def test_types_and_usage_are_translated_and_choices_stay_as_they_are_typed():
     assert (type_zh("<int range>"), type_zh("<str>"), type_zh("<open|closed>")) == ("<整数>", "<文字>", "<open|closed>")
-    assert usage_zh("Usage: huiying [OPTIONS] COMMAND [ARGS]...") == "用法:huiying [选项] 命令 [参数]…"
+    assert usage_zh("Usage: huiying [OPTIONS] COMMAND [ARGS]...") == "用法：huiying [选项] 命令 [参数]…"

@@ -61,7 +61,7 @@ def test_a_warning_says_everything_in_its_place():
     assert (made.remaining_seconds, made.share_used) == (7080, 95)
     assert made.responsible == "示例市生态环境局"  # whose matter it is, not what the reader's duty is
     assert made.state_text == "尚未登记有效回应"
-    assert made.next_step == "11月22日(周日)18:10仍未登记有效回应,将提醒分管领导"
+    assert made.next_step == "11月22日（周日）18:10仍未登记有效回应，将提醒分管领导"
     assert made.basis == "《示例要点》第68条“其他政务舆情48小时内予以权威回应”"
     assert made.content_rule
     assert (made.ordinal, made.composed_at, made.layout) == (3, NOW, "")
@@ -86,14 +86,14 @@ def test_remaining_time_is_rounded_down_on_either_side():
 
 
 def test_past_due_a_running_clock_is_called_overdue():
-    assert compose(LETTER, CLOCK.due_at + timedelta(seconds=1)).state_text == "已超时,尚未登记有效回应"
+    assert compose(LETTER, CLOCK.due_at + timedelta(seconds=1)).state_text == "已超时，尚未登记有效回应"
     received = replace(CLOCK, on_receipt=True, state=ClockState.BREACHED)
     assert notice(subjects=(received,)).state_text == "接报时已逾期"
 
 
 def test_after_due_the_next_step_urges():
     later = Next(at("2026-11-22 19:40"), (Role.PRINCIPAL, Role.SUPERVISION))
-    assert notice(next=later).next_step == "11月22日(周日)19:40仍未登记有效回应,将督办主要负责人、督查室"
+    assert notice(next=later).next_step == "11月22日（周日）19:40仍未登记有效回应，将督办主要负责人、督查室"
 
 
 @pytest.mark.parametrize(
@@ -127,7 +127,7 @@ def test_a_recorded_release_names_first_what_it_has_ended():
     done = replace(CLOCK, name="权威信息发布", due_at=at("2026-11-22 18:00"), state=ClockState.SATISFIED)
     made = notice(kind=EventKind.RELEASE_RECORDED, band=Band.INFO, subjects=(done, conference))
     assert made.clock_name == "权威信息发布"
-    assert made.state_text == "已按时完成(截止 11月22日(周日)18:00)"
+    assert made.state_text == "已按时完成（截止 11月22日（周日）18:00）"
     assert (made.due_at, made.remaining_seconds, made.share_used, made.must_do) == (None, None, None, ())
     assert [line.partition("(")[2].partition(")")[0] for line in made.lines] == ["权威信息发布", "新闻发布会"]
 
@@ -136,7 +136,7 @@ def test_with_several_clocks_the_next_step_names_the_clock_it_belongs_to():
     conference = replace(CLOCK, name="新闻发布会", due_at=at("2026-11-22 17:00"))
     coming = Next(at("2026-11-22 16:50"), (Role.SHIFT_LEADER,), "新闻发布会", conference.due_at)
     made = notice(kind=EventKind.REGISTERED, subjects=(CLOCK, conference), next=coming)
-    assert made.next_step == "11月22日(周日)16:50「新闻发布会」仍未举行发布会,将提醒带班领导"
+    assert made.next_step == "11月22日（周日）16:50「新闻发布会」仍未举行发布会，将提醒带班领导"
 
 
 def test_several_clocks_are_listed_and_the_most_pressing_leads():
@@ -144,10 +144,10 @@ def test_several_clocks_are_listed_and_the_most_pressing_leads():
     made = notice(kind=EventKind.REGISTERED, subjects=(CLOCK, conference))
     assert made.clock_name == "新闻发布会"
     assert made.lines == (
-        "剩 18 分 00 秒 2026-0117 示例园区异味(新闻发布会)|示例市生态环境局",
-        "剩 1 小时 58 分 2026-0117 示例园区异味(48小时回应)|示例市生态环境局",
+        "剩 18 分 00 秒 2026-0117 示例园区异味（新闻发布会）|示例市生态环境局",
+        "剩 1 小时 58 分 2026-0117 示例园区异味（48小时回应）|示例市生态环境局",
     )
-    assert made.headline == "新事项已登记,时限开始计时"
+    assert made.headline == "新事项已登记，时限开始计时"
     assert made.must_do[0] == "签收"
 
 
@@ -156,7 +156,7 @@ def test_a_digest_of_many_is_about_no_single_clock_and_counts_what_it_hides():
     made = notice(kind=EventKind.DIGEST, subjects=subjects, as_list=True)
     assert (len(made.lines), made.hidden_lines) == (MOST_LINES, 500 - MOST_LINES)
     assert (made.clock_name, made.due_at, made.layout) == ("", None, "digest")
-    assert made.headline == "系统中断后的汇总提醒,共500项"
+    assert made.headline == "系统中断后的汇总提醒，共500项"
 
 
 def test_a_digest_of_one_reads_like_the_reminder_it_replaces():
@@ -200,17 +200,17 @@ def test_the_grade_is_named(kind: Kind, severity: Severity | None, text: str):
 
 def test_without_a_document_there_is_no_ground_and_a_long_quote_is_shortened():
     assert basis_text(Ground()) == ""
-    assert basis_text(Ground("示例要点", "五(三)3")) == "《示例要点》五(三)3"
+    assert basis_text(Ground("示例要点", "五（三）3")) == "《示例要点》五（三）3"
     assert basis_text(replace(GROUND, quote="字" * 100)).endswith("…”")
 
 
 def test_a_moment_is_shown_in_beijing():
-    assert moment(at("2026-11-22 18:40")) == "11月22日(周日)18:40"
+    assert moment(at("2026-11-22 18:40")) == "11月22日（周日）18:40"
 
 
 def test_what_failed_before_and_what_is_missing_is_said():
     assert notice(previous_failed="前一渠道未送达", note="电话短信渠道未配置").previous_failed == (
-        "前一渠道未送达;电话短信渠道未配置"
+        "前一渠道未送达；电话短信渠道未配置"
     )
     assert notice(resend=True).resend
     assert compose(replace(LETTER, matter=replace(MATTER, drill=True)), NOW).drill

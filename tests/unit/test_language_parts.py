@@ -46,7 +46,7 @@ def test_an_element_that_holds_nothing_else_carries_the_language_itself():
 
 def test_a_name_in_a_translated_sentence_is_escaped_and_marked():
     template = environment("en").from_string(
-        '{{ _("已签字交班(%(unit)s),等待%(name)s签字接班")|e|format(unit=u|zh, name=n|zh) }}'
+        '{{ _("已签字交班（%(unit)s），等待%(name)s签字接班")|e|format(unit=u|zh, name=n|zh) }}'
     )
     shown = template.render(u="<水务局>", n="<Anne>")
     assert shown == f"You have signed ({ZH.format('&lt;水务局&gt;')}); waiting for &lt;Anne&gt;"

@@ -51,7 +51,7 @@ FAULTS = [
     ("    limit: PT5H\n", "", f"{FIRST_CLOCK}.status", "untimed"),
     ("    status: stipulated", "    status: untimed", f"{FIRST_CLOCK}.status", "untimed"),
     ("    status: stipulated", "    status: legal", f"{FIRST_CLOCK}.status", "允许的取值"),
-    ("    clause: 六(二)\n", "", f"{FIRST_CLOCK}.clause", "缺少"),
+    ("    clause: 六（二）\n", "", f"{FIRST_CLOCK}.clause", "缺少"),
     ("    quote: 严格执行特别重大、重大突发事件最迟5小时内发布权威信息\n", "", f"{FIRST_CLOCK}.quote", "缺少"),
     ("    quote: 严格执行特别重大、重大突发事件最迟5小时内发布权威信息\n", "    quote: '  '\n", f"{FIRST_CLOCK}.quote", "空白"),
     ("    quote: 严格执行特别重大、重大突发事件最迟5小时内发布权威信息\n", '    quote: "a\\nb"\n', f"{FIRST_CLOCK}.quote", "换行"),
@@ -64,7 +64,7 @@ FAULTS = [
     ("      field: occurred_at", "      field: happened_at", f"{FIRST_CLOCK}.anchor.field", "允许的取值"),
     ("      field: occurred_at", "      field: captured_at", f"{FIRST_CLOCK}.anchor.field", "允许的取值"),
     ("      stated: false\n", "", f"{FIRST_CLOCK}.anchor.stated", "缺少"),
-    ("      basis: 原文未写起算点;", "      reason: 原文未写起算点;", f"{FIRST_CLOCK}.anchor.basis", "缺少"),
+    ("      basis: 原文未写起算点；", "      reason: 原文未写起算点；", f"{FIRST_CLOCK}.anchor.basis", "缺少"),
     ("    satisfied_by: [authoritative_release, press_conference]\n", "    satisfied_by: []\n",
      f"{FIRST_CLOCK}.satisfied_by", "不能为空"),
     ("    satisfied_by: [authoritative_release, press_conference]\n", "", f"{FIRST_CLOCK}.satisfied_by", "不能为空"),
@@ -73,7 +73,7 @@ FAULTS = [
     ("    satisfied_basis: 按时", "    satisfied_note: 按时", f"{FIRST_CLOCK}.satisfied_basis", "依据"),
     ("      measures: [circular_criticism, admonitory_talk]", "      measures: [dismissal]",
      f"{FIRST_CLOCK}.on_breach.measures[0]", "允许的取值"),
-    ("      basis: 推断:“落实通报批评和约谈制度”写在相邻的一句。\n", "", f"{FIRST_CLOCK}.on_breach.basis", "缺少"),
+    ("      basis: 推断：“落实通报批评和约谈制度”写在相邻的一句。\n", "", f"{FIRST_CLOCK}.on_breach.basis", "缺少"),
     ("    rows: [ZT-35]", "    rows: [zt35]", f"{FIRST_CLOCK}.rows[0]", "格式"),
     ("    limit_from: notice.due_at", "    limit_from: somewhere", "incident_clocks[5].limit_from", "允许的取值"),
     ("      source: state_council_transfer", "      kind:", "incident_clocks[5].applies_to", "适用于"),
@@ -124,7 +124,7 @@ def test_the_line_of_a_missing_key_is_the_line_of_what_lacks_it():
 
 
 def test_all_faults_of_a_file_are_told_at_once():
-    text = ZHAOTONG.replace("    limit: PT5H", "    limit: 5h").replace("    clause: 六(二)\n", "", 1)
+    text = ZHAOTONG.replace("    limit: PT5H", "    limit: 5h").replace("    clause: 六（二）\n", "", 1)
     text = text.replace("  yearly: true", "  yearly: maybe")
     _, findings = parse_pack("pack.yaml", text.encode())
     assert {f.key for f in findings} == {f"{FIRST_CLOCK}.limit", f"{FIRST_CLOCK}.clause", "effective.yearly"}

@@ -15,7 +15,7 @@ from huiying.web.pages.words import speaking
 _ENGLISH = {
     "没有编号为 %(no)s 的事项。": "There is no incident %(no)s.",
     "%(clock)s为%(severity)s。": "%(clock)s is %(severity)s.",
-    "可用:%(all)s。": "Available: %(all)s.",
+    "可用：%(all)s。": "Available: %(all)s.",
     "权威信息发布": "Authoritative release",
     "重大": "Major",
     "一般": "General",
@@ -39,8 +39,8 @@ def test_it_is_the_chinese_text_and_nothing_else_for_who_does_not_ask():
 def test_words_names_of_ours_and_lists_are_translated_with_it():
     told = said("%(clock)s为%(severity)s。", clock=term("权威信息发布"), severity=Severity.MAJOR)
     assert (told, english(told)) == ("权威信息发布为重大。", "Authoritative release is Major.")
-    told = said("可用:%(all)s。", all=listed([Severity.MAJOR, Severity.GENERAL]))
-    assert (told, english(told)) == ("可用:重大、一般。", "Available: Major, General.")
+    told = said("可用：%(all)s。", all=listed([Severity.MAJOR, Severity.GENERAL]))
+    assert (told, english(told)) == ("可用：重大、一般。", "Available: Major, General.")
 
 
 def test_sentences_follow_each_other_as_the_language_wants_it():
@@ -55,7 +55,7 @@ def test_what_a_person_typed_comes_out_as_it_was_typed(typed):
     told = said("没有编号为 %(no)s 的事项。", no=typed)
     assert told == "没有编号为 " + typed + " 的事项。"
     assert english(told) == "There is no incident " + typed + "."
-    outer = said("可用:%(all)s。", all=listed([typed, told]))
+    outer = said("可用：%(all)s。", all=listed([typed, told]))
     assert english(outer) == "Available: " + typed + ", There is no incident " + typed + ".."
 
 
@@ -95,4 +95,4 @@ def test_a_recorded_sentence_is_recognised_by_its_template():
 def test_a_recorded_value_is_no_template_either(typed):
     recorded = str(said("「%(clock)s」将由超时变为按时", clock=typed))
     assert typed in speaking("en")(Recorded(recorded)) or typed in _ENGLISH
-    assert speaking("en")(Recorded("对方说:" + typed)) == "对方说:" + typed
+    assert speaking("en")(Recorded("对方说：" + typed)) == "对方说：" + typed

@@ -43,9 +43,9 @@ NextField = Annotated[str, Form(alias="next", max_length=2000)]
 #: Longer than any password that is accepted; what is longer is refused like a wrong one.
 Secret = Annotated[str, Form(max_length=500)]
 
-_CROWDED = "登录尝试过于频繁,请一分钟后再试。"
-_DIFFERENT = "两次输入的新密码不一致,密码未改动。"
-_WALL_ONLY = "大屏登录只能查看,不能进行此操作。"
+_CROWDED = "登录尝试过于频繁，请一分钟后再试。"
+_DIFFERENT = "两次输入的新密码不一致，密码未改动。"
+_WALL_ONLY = "大屏登录只能查看，不能进行此操作。"
 
 
 def _session(request: Request) -> Session | None:
@@ -236,7 +236,7 @@ def _password(request: Request, services: Services, old: str, new: str, again: s
         return _password_form(request, session, wanted, status, spoken(request, error), "old_password")
     if not session.is_open:
         return arrive(request, secret, changed, wanted)
-    text = words_of(request)("密码已修改,其他设备上的登录已全部退出。")
+    text = words_of(request)("密码已修改，其他设备上的登录已全部退出。")
     return keep(request, back(request, "/devices", text), secret, changed)
 
 
@@ -316,7 +316,7 @@ def forget_browsers(request: Request, services: House, session: Viewer) -> Respo
     """Be a stranger in every browser again; sign-ins that are open stay open."""
     _own_desk(request)
     sessions.forget_browsers(services, session)
-    return back(request, "/devices", words_of(request)("已清除。今后在任何浏览器登录,都按陌生浏览器对待。"))
+    return back(request, "/devices", words_of(request)("已清除。今后在任何浏览器登录，都按陌生浏览器对待。"))
 
 
 @router.post("/devices/{session_id}/revoke", dependencies=[Guarded])
@@ -329,7 +329,7 @@ def revoke(request: Request, services: House, session: Viewer, session_id: str) 
         sessions.sign_out(services, secret_of(request))
         return forget(back(request, "/login", say("已退出登录。")))
     sessions.revoke(services, session.actor, session_id)
-    return back(request, "/devices", say("已踢出所选的登录,对方须重新登录。"))
+    return back(request, "/devices", say("已踢出所选的登录，对方须重新登录。"))
 
 
 def _own_desk(request: Request) -> Session | None:

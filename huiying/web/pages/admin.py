@@ -65,7 +65,7 @@ def hold(request: Request, services: House, session: Operator, form: Typed) -> R
     except HuiyingError as error:
         return _dispatch_page(request, services, form, error.status, fault_of(error))
     say = words_of(request)
-    return back(request, "/admin/dispatch", say("通知发送已暂停。时钟照常走,超时照常记录,通知留待放行。"), "warn")
+    return back(request, "/admin/dispatch", say("通知发送已暂停。时钟照常走，超时照常记录，通知留待放行。"), "warn")
 
 
 @router.post("/admin/dispatch/release", dependencies=[Guarded])
@@ -87,5 +87,5 @@ def _sent_until(services: Services, form: Form) -> Any:
         return services.store.now()
     at = form.moment("sent_until") if choice == "until" else None
     if at is None:
-        raise InvalidInput("sent_until", "请选择原系统发送到了什么时候,通知发送仍为暂停状态。")
+        raise InvalidInput("sent_until", "请选择原系统发送到了什么时候，通知发送仍为暂停状态。")
     return at

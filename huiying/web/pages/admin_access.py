@@ -74,7 +74,7 @@ def revoke(request: Request, services: House, session: Manager, token: str) -> R
         tokens.revoke_token(services, session.actor, token)
     except HuiyingError as error:
         return _tokens_page(request, services, session, error.status, fault=fault_of(error))
-    return back(request, "/admin/tokens", words_of(request)("已撤销,立即失效。"))
+    return back(request, "/admin/tokens", words_of(request)("已撤销，立即失效。"))
 
 
 @router.get("/admin/sessions")
@@ -97,4 +97,4 @@ def kick_out(request: Request, services: House, session: Manager, signed_in: str
         sessions.revoke(services, session.actor, signed_in)
     except HuiyingError as error:
         return _sessions_page(request, services, session, error.status, fault_of(error))
-    return back(request, "/admin/sessions", words_of(request)("已踢出,该登录立即失效。"))
+    return back(request, "/admin/sessions", words_of(request)("已踢出，该登录立即失效。"))

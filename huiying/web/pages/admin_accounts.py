@@ -46,7 +46,7 @@ def unlock(request: Request, services: House, session: Manager, person: str, for
     return done(
         request, services, session, person, form,
         lambda: accounts.unlock_account(services, session.actor, person),
-        words_of(request)("已解锁,本人可以立即再次登录。"),
+        words_of(request)("已解锁，本人可以立即再次登录。"),
     )  # fmt: skip
 
 
@@ -56,7 +56,7 @@ def reset_code(request: Request, services: House, session: Manager, person: str,
     return done(
         request, services, session, person, form,
         lambda: accounts.reset_second_factor(services, session.actor, person),
-        words_of(request)("动态口令和恢复码已作废,该人员的登录已全部退出。"),
+        words_of(request)("动态口令和恢复码已作废，该人员的登录已全部退出。"),
     )  # fmt: skip
 
 
@@ -66,7 +66,7 @@ def subject(request: Request, services: House, session: Manager, person: str, fo
     say, wanted = words_of(request), form.text("oidc_subject")
     if wanted == account_view.show_account(services, session.actor, person)["oidc_subject"]:
         # What stays the same is no handing out, and must not count as one.
-        return back(request, f"/admin/people/{person}", say("统一身份标识与原来相同,未作改动。"), "warn")
+        return back(request, f"/admin/people/{person}", say("统一身份标识与原来相同，未作改动。"), "warn")
     return done(
         request, services, session, person, form,
         lambda: accounts.set_subject(services, session.actor, person, wanted),

@@ -114,7 +114,7 @@ def _value(field: Mapping[str, Any], text: str) -> Any:
         except ValueError:
             raise InvalidInput(
                 f"settings.{field['key']}",
-                said("%(key)s:「%(text)s」不是整数,未保存。", key=field["key"], text=text[:20]),
+                said("%(key)s：「%(text)s」不是整数，未保存。", key=field["key"], text=text[:20]),
             ) from None
     if field["type"] in {"texts", "cidrs"}:
         return [part.strip() for part in text.replace(",", " ").replace("、", " ").split()]
@@ -162,7 +162,7 @@ def _page(
         channel=found,
         fields=channels.setting_fields(found["kind"]),
         people=[
-            (row["id"], f"{row['name']}({row['id']})")
+            (row["id"], f"{row['name']}（{row['id']}）")
             for row in people.list_people(services, session.actor)
             if row["active"]
         ],
@@ -193,7 +193,7 @@ def edit(request: Request, services: House, session: Keeper, channel: str, form:
         )
     except HuiyingError as error:
         return _page(request, services, session, channel, error.status, form=form, fault=_named(error))
-    return back(request, f"/admin/channels/{channel}", words_of(request)("已保存;因失败造成的暂停已解除。"))
+    return back(request, f"/admin/channels/{channel}", words_of(request)("已保存；因失败造成的暂停已解除。"))
 
 
 @router.post("/admin/channels/{channel}/test", dependencies=[Guarded])

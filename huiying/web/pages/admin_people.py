@@ -73,7 +73,9 @@ def add(request: Request, services: House, session: Manager, form: Typed) -> Res
     except HuiyingError as error:
         return _people_page(request, services, session, error.status, form=form, fault=fault_of(error))
     say = words_of(request)
-    return back(request, f"/admin/people/{form.text('id')}", say("已新建。请接着授予权限、登记职责,并发放一次性密码。"))
+    return back(
+        request, f"/admin/people/{form.text('id')}", say("已新建。请接着授予权限、登记职责，并发放一次性密码。")
+    )
 
 
 @router.get("/admin/people/{person}")
@@ -152,7 +154,7 @@ def end(request: Request, services: House, session: Manager, person: str, form: 
     return done(
         request, services, session, person, form,
         lambda: people.edit_person(services, session.actor, person, active=False),
-        words_of(request)("已停用:令牌和登录立即失效,今后的班次已取消。"),
+        words_of(request)("已停用：令牌和登录立即失效，今后的班次已取消。"),
     )  # fmt: skip
 
 
@@ -172,7 +174,7 @@ def grant(request: Request, services: House, session: Manager, person: str, form
     return done(
         request, services, session, person, form,
         lambda: roster_admin.grant_access(services, session.actor, person, form.text("role"), form.text("unit_id")),
-        words_of(request)("已授予权限,从下一次操作起生效。"),
+        words_of(request)("已授予权限，从下一次操作起生效。"),
     )  # fmt: skip
 
 
@@ -182,7 +184,7 @@ def revoke(request: Request, services: House, session: Manager, person: str, for
     return done(
         request, services, session, person, form,
         lambda: roster_admin.revoke_access(services, session.actor, person, form.text("role"), form.text("unit_id")),
-        words_of(request)("已收回权限,立即生效。"),
+        words_of(request)("已收回权限，立即生效。"),
     )  # fmt: skip
 
 
@@ -232,7 +234,7 @@ def _units_page(
         parent = unit["parent_id"] if unit["parent_id"] in known else ""
         below.setdefault(parent or "", []).append(unit)
     chosen = next((unit for unit in listed if unit["id"] == editing), None)
-    packs = [(pack["id"], f"{pack['title']}({pack['region']})") for pack in pack_admin.list_packs(services)]
+    packs = [(pack["id"], f"{pack['title']}（{pack['region']}）") for pack in pack_admin.list_packs(services)]
     return render(
         request,
         "admin/units.html",

@@ -48,7 +48,7 @@ def _day(text: str) -> date:
     try:
         return date.fromisoformat(text.strip())
     except ValueError:
-        raise InvalidInput("from", "请写明起始日,如 2026-11-22。") from None
+        raise InvalidInput("from", "请写明起始日，如 2026-11-22。") from None
 
 
 def _number(text: str) -> int:
@@ -77,7 +77,7 @@ def _taken_in(request: Request, done: dict[str, Any]) -> Response:
     say = words_of(request)
     url = f"/rules/calendar?year={done['years'][0]}"
     if not done["changed"]:
-        return back(request, url, say("与已有的日历相同,内容未变。"), "warn")
+        return back(request, url, say("与已有的日历相同，内容未变。"), "warn")
     years = say("、").join(map(str, done["changed"]))
     return back(request, url, f"{say('已导入日历')} {years} · {say('重算到期日')} {done['recomputed']}")
 

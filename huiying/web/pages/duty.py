@@ -211,12 +211,12 @@ def acknowledge(
     """签收: one clock by its own button, or all that are ticked."""
     chosen = [only] if only else clock
     if not chosen:
-        raise InvalidInput("clock", "没有勾选任何时钟,未作任何改动。请先勾选需要签收的时钟,再按“批量签收”。")
+        raise InvalidInput("clock", "没有勾选任何时钟，未作任何改动。请先勾选需要签收的时钟，再按“批量签收”。")
     done, missed = acknowledging.acknowledge_clocks(services, session.actor, chosen, "desk")
     _ = words_of(request)
-    text = _("已签收 %(n)s 个时钟。签收不停止时钟,只有有效发布才能停止。") % {"n": done}
+    text = _("已签收 %(n)s 个时钟。签收不停止时钟，只有有效发布才能停止。") % {"n": done}
     if missed:
-        text += _("另有 %(n)s 个已结束或不在您的权限范围内,未签收。") % {"n": missed}
+        text += _("另有 %(n)s 个已结束或不在您的权限范围内，未签收。") % {"n": missed}
     filters = _filters_of(query)
     if request.headers.get("hx-request"):
         return _fragment(request, services, session, filters, text)

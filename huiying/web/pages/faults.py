@@ -47,10 +47,10 @@ _TITLES = {
     507: _("系统暂时不可用"),
 }
 _SENTENCES = {
-    400: _("请求无法读取,未作任何改动。请回到值班台重新操作。"),
-    404: _("没有这个地址。可能链接已经失效,或地址输入有误。请从值班台进入。"),
-    405: _("这个地址不支持这种操作,未作任何改动。请从页面上的按钮操作。"),
-    413: _("提交的内容过大,未予处理。请减少内容后重试。"),
+    400: _("请求无法读取，未作任何改动。请回到值班台重新操作。"),
+    404: _("没有这个地址。可能链接已经失效，或地址输入有误。请从值班台进入。"),
+    405: _("这个地址不支持这种操作，未作任何改动。请从页面上的按钮操作。"),
+    413: _("提交的内容过大，未予处理。请减少内容后重试。"),
 }
 #: What the fields of our forms are called; any other is shown by the name that it was sent with.
 LABELS = {
@@ -69,7 +69,7 @@ LABELS = {
     "clock": _("时钟"),
     "day": _("日期"),
 }
-_NOT_DONE = _("请求未被接受,未作任何改动。")
+_NOT_DONE = _("请求未被接受，未作任何改动。")
 _REFUSED = _("请求未被接受")
 
 
@@ -119,7 +119,7 @@ def _spoken(request: Request, error: Exception) -> Response:
         return _page(request, error.status, error.message, fields=[(field, error.message)] if field else [])
     if isinstance(error, RequestValidationError):
         found = sentences_of(error)
-        return _page(request, 422, _("填写内容不正确,未登记。请按下面的提示修改后重新提交。"), fields=found)
+        return _page(request, 422, _("填写内容不正确，未登记。请按下面的提示修改后重新提交。"), fields=found)
     assert isinstance(error, HTTPException)
     status = error.status_code
     return _page(request, status, _SENTENCES.get(status, _NOT_DONE), headers=error.headers)

@@ -42,7 +42,7 @@ class Form:
         try:
             return int(text)
         except ValueError:
-            raise InvalidInput(name, said("「%(text)s」不是整数,未保存。", text=text[:20])) from None
+            raise InvalidInput(name, said("「%(text)s」不是整数，未保存。", text=text[:20])) from None
 
     def moment(self, name: str) -> datetime | None:
         """An instant as a browser's date field writes it, in Beijing time; None when it was left empty."""
@@ -56,7 +56,7 @@ class Form:
         """A document that was sent as a file or typed into ``<name>_text``: its name and its bytes."""
         file, data = self.files.get(name, ("", b""))
         if len(data) > LARGEST_UPLOAD:
-            raise InvalidInput(name, "文件超过 1 MB,未读取。")
+            raise InvalidInput(name, "文件超过 1 MB，未读取。")
         if data:
             return file[:120] or otherwise, data
         # A text area writes its line ends as CRLF.
@@ -90,10 +90,10 @@ def local_moment(name: str, text: str) -> datetime | None:
         at = datetime.fromisoformat(text.strip())
     except ValueError:
         raise InvalidInput(
-            name, said("「%(text)s」不是时间,请写成 2026-11-22 08:30。", text=text.strip()[:40])
+            name, said("「%(text)s」不是时间，请写成 2026-11-22 08:30。", text=text.strip()[:40])
         ) from None
     if not 1949 <= at.year <= 2199:
-        raise InvalidInput(name, said("「%(text)s」的年份不合理,请核对。", text=text.strip()[:40]))
+        raise InvalidInput(name, said("「%(text)s」的年份不合理，请核对。", text=text.strip()[:40]))
     return at if at.tzinfo is not None else at.replace(tzinfo=SHANGHAI)
 
 
@@ -115,7 +115,7 @@ def fault_of(error: HuiyingError) -> Fault:
     """What a person is shown of a refusal, next to the fields as they were typed."""
     found = error.details.get("findings")
     findings = [_line(one) for one in found] if isinstance(found, Iterable) else []
-    rows = [said("第 %(row)s 行:%(message)s", row=row, message=message) for row, message in _rows(error)]
+    rows = [said("第 %(row)s 行：%(message)s", row=row, message=message) for row, message in _rows(error)]
     field = str(error.field) if isinstance(error, InvalidInput) else ""
     return Fault(error.message, field, tuple(findings or rows))
 

@@ -77,7 +77,7 @@ def sign_out(request: Request, services: House, session: Signer, handover_id: in
     """交班签字."""
     made = handover.sign_out(services, session.actor, handover_id, given)
     _ = words_of(request)
-    return back(request, f"/handover/{handover_id}", _("已签字交班,等待%s签字接班。") % made["to_name"])
+    return back(request, f"/handover/{handover_id}", _("已签字交班，等待%s签字接班。") % made["to_name"])
 
 
 @router.post("/handover/{handover_id}/take", dependencies=[Guarded])
@@ -92,7 +92,7 @@ def take(
     """接班签字."""
     handover.take(services, session.actor, handover_id, given, remark)
     _ = words_of(request)
-    return back(request, f"/handover/{handover_id}", _("已签字接班,交接完成。"))
+    return back(request, f"/handover/{handover_id}", _("已签字接班，交接完成。"))
 
 
 @router.post("/handover/{handover_id}/withdraw", dependencies=[Guarded])

@@ -63,5 +63,5 @@ def acknowledge(request: Request, services: House, session: Viewer, notice_no: s
     """签收: the same single effect as the link on a phone."""
     answered = inbox.acknowledge(services, session.actor, notice_no)
     _ = words_of(request)
-    said = _("已签收 %s。签收只停止对您的本级提醒,不停止时钟。") if answered else _("%s 此前已由您签收,未重复登记。")
+    said = _("已签收 %s。签收只停止对您的本级提醒，不停止时钟。") if answered else _("%s 此前已由您签收，未重复登记。")
     return back(request, "/inbox", said % notice_no)

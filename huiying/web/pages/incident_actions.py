@@ -64,7 +64,7 @@ class Action:
 
 def _acknowledge(services: Services, actor: Actor, no: str, fields: Fields) -> Done:
     request = AckRequest(fields.text("clock_key"), fields.text("step_id"), fields.text("note"), via="desk")
-    return incidents.acknowledge(services, actor, no, request), fields.say("已签收。时限照常计算,发布后才停止。")
+    return incidents.acknowledge(services, actor, no, request), fields.say("已签收。时限照常计算，发布后才停止。")
 
 
 def _grade(services: Services, actor: Actor, no: str, fields: Fields) -> Done:
@@ -81,7 +81,7 @@ def _grade(services: Services, actor: Actor, no: str, fields: Fields) -> Done:
     request = GradeRequest(kind, severity, basis, fields.text("criterion"), effective, fields.text("evidence"))
     view = incidents.grade(services, actor, no, request)
     grade = view["severity_zh"] or view["kind_zh"]
-    return view, _then(fields, view, _("已定级:{what}。"), what=fields.say(grade))
+    return view, _then(fields, view, _("已定级：{what}。"), what=fields.say(grade))
 
 
 def _running(fields: Fields, view: dict[str, Any]) -> str:
@@ -93,7 +93,7 @@ def _running(fields: Fields, view: dict[str, Any]) -> str:
     for clock in found[:6]:
         name, due = str(clock["name"]), when(clock["due_at"], view["now"])
         words.append(one.format(name=fields.say(name), due=due))
-    return fields.say("正在计时:{words}。").format(words=fields.say("、").join(words))
+    return fields.say("正在计时：{words}。").format(words=fields.say("、").join(words))
 
 
 def _then(fields: Fields, view: dict[str, Any], said: str, **values: object) -> str:
@@ -104,7 +104,7 @@ def _then(fields: Fields, view: dict[str, Any], said: str, **values: object) -> 
 def _release(services: Services, actor: Actor, no: str, fields: Fields) -> Done:
     kind = fields.chosen("kind", PublicationKind, fields.say("发布形式"), PublicationKind.RELEASE)
     content = fields.chosen("content_kind", ContentKind, fields.say("内容类型"), ContentKind.ORIGINAL)
-    published = fields.at("published_at", fields.say("发布(开始)时间"), required=True)
+    published = fields.at("published_at", fields.say("发布（开始）时间"), required=True)
     _evidence(fields)
     fields.check()
     assert published is not None
@@ -126,7 +126,7 @@ def _release(services: Services, actor: Actor, no: str, fields: Fields) -> Done:
     )
     if view.get("waits"):
         sentence = fields.say(
-            "发布在时限之内、登记在时限之后:暂按超时完成记,是否算按时待第二人确认(申请 {number}),请另一人用本人账号办理。"
+            "发布在时限之内、登记在时限之后：暂按超时完成记，是否算按时待第二人确认（申请 {number}），请另一人用本人账号办理。"
         )
         said += sentence.format(number=view["waits"])
     return view, said
@@ -140,7 +140,7 @@ def _released(view: dict[str, Any]) -> tuple[str, str]:
 def _evidence(fields: Fields) -> None:
     url = fields.text("url")
     if not url and not fields.text("text"):
-        fields.errors["url"] = fields.say("请填写发布网址或发布内容作为凭据,否则不能认定为已发布。")
+        fields.errors["url"] = fields.say("请填写发布网址或发布内容作为凭据，否则不能认定为已发布。")
     elif url and not url.lower().startswith(("http://", "https://")):
         fields.errors["url"] = fields.say("网址须以 http:// 或 https:// 开头。")
 
@@ -150,7 +150,7 @@ _TRISTATE = {"": None, "yes": True, "no": False}
 
 def _tristate(fields: Fields, name: str) -> bool | None:
     if fields.text(name) not in _TRISTATE:
-        fields.errors[name] = fields.say("请选择是或否,不改则留空。")
+        fields.errors[name] = fields.say("请选择是或否，不改则留空。")
     return _TRISTATE.get(fields.text(name))
 
 
@@ -160,11 +160,11 @@ def _review(services: Services, actor: Actor, no: str, fields: Fields) -> Done:
     content = fields.word("content_kind", ContentKind, fields.say("内容类型"))
     choices = {name: _tristate(fields, name) for name in ("substantive", "credited", "withdrawn")}
     if verdict is None and content is None and all(choice is None for choice in choices.values()):
-        fields.errors.setdefault("review", fields.say("请至少作一项判断;没有要改的就不必提交。"))
+        fields.errors.setdefault("review", fields.say("请至少作一项判断；没有要改的就不必提交。"))
     fields.check()
     request = ReviewRequest(number, verdict, content, note=fields.text("note"), **choices)
     view = incidents.review(services, actor, no, request)
-    return view, _then(fields, view, _("已核验发布记录 {number},时钟已重新判定。"), number=number)
+    return view, _then(fields, view, _("已核验发布记录 {number}，时钟已重新判定。"), number=number)
 
 
 def _correct(services: Services, actor: Actor, no: str, fields: Fields) -> Done:
@@ -172,14 +172,14 @@ def _correct(services: Services, actor: Actor, no: str, fields: Fields) -> Done:
     time = stated_time(fields, "value", fields.say("更正后的时间"), required=True)
     _reason(fields, fields.say("更正理由"))
     view = incidents.correct(services, actor, no, CorrectRequest(fields.text("reason"), kind, time))
-    return view, _then(fields, view, _("已更正{kind},时钟已重新计算。"), kind=fields.say(kind.zh))
+    return view, _then(fields, view, _("已更正{kind}，时钟已重新计算。"), kind=fields.say(kind.zh))
 
 
 def _late_exposure(services: Services, actor: Actor, no: str, fields: Fields) -> Done:
     _reason(fields, fields.say("理由"))
     wanted = fields.text("confirmed") == "yes"
     view = incidents.correct(services, actor, no, CorrectRequest(fields.text("reason"), late_exposure=wanted))
-    said = _("已改为按首发(曝光)时间起算。") if wanted else _("已改为按事发时间起算。")
+    said = _("已改为按首发（曝光）时间起算。") if wanted else _("已改为按事发时间起算。")
     return view, _then(fields, view, said)
 
 
@@ -198,7 +198,7 @@ def _details(services: Services, actor: Actor, no: str, fields: Fields) -> Done:
         fields.errors["title"] = fields.say("标题不能为空。")
     _reason(fields, fields.say("修改理由"))
     view = incidents.update_details(services, actor, no, changes, fields.text("reason"))
-    return view, fields.say("已修改内容,原文的摘要已留存。")
+    return view, fields.say("已修改内容，原文的摘要已留存。")
 
 
 def _merge(services: Services, actor: Actor, no: str, fields: Fields) -> Done:
@@ -208,7 +208,7 @@ def _merge(services: Services, actor: Actor, no: str, fields: Fields) -> Done:
     _reason(fields, fields.say("并案理由"))
     view = incidents.merge(services, actor, no, into, fields.text("reason"))
     primary = queries.view_incident(services, into, actor)
-    return view, _then(fields, primary, _("已并入 {into},主件的时钟已按最早的时间重新计算。"), into=into)
+    return view, _then(fields, primary, _("已并入 {into}，主件的时钟已按最早的时间重新计算。"), into=into)
 
 
 def _unmerge(services: Services, actor: Actor, no: str, fields: Fields) -> Done:
@@ -229,7 +229,7 @@ def _reopen(services: Services, actor: Actor, no: str, fields: Fields) -> Done:
     times = times_of(fields)
     _reason(fields, fields.say("重开理由"))
     view = incidents.reopen(services, actor, no, fields.text("reason"), times)
-    return view, _then(fields, view, _("已重开,进入第 {cycle} 轮。"), cycle=view["cycle"])
+    return view, _then(fields, view, _("已重开，进入第 {cycle} 轮。"), cycle=view["cycle"])
 
 
 def _reassign(services: Services, actor: Actor, no: str, fields: Fields) -> Done:
@@ -237,7 +237,7 @@ def _reassign(services: Services, actor: Actor, no: str, fields: Fields) -> Done
         fields.errors["unit_id"] = fields.say("请选择新的主办单位。")
     _reason(fields, fields.say("转交理由"))
     view = incidents.reassign(services, actor, no, fields.text("unit_id"), fields.text("reason"))
-    return view, fields.say("主办单位已变更为{unit},时限不重新起算。").format(unit=view["unit"]["name"])
+    return view, fields.say("主办单位已变更为{unit}，时限不重新起算。").format(unit=view["unit"]["name"])
 
 
 def _task(services: Services, actor: Actor, no: str, fields: Fields) -> Done:
@@ -249,7 +249,7 @@ def _task(services: Services, actor: Actor, no: str, fields: Fields) -> Done:
     assert due is not None
     unit, name = fields.text("unit_id"), fields.text("name")
     view = incidents.add_task(services, actor, no, unit, name, due, fields.text("key"))
-    return view, fields.say("已交办:{name}。").format(name=name)
+    return view, fields.say("已交办：{name}。").format(name=name)
 
 
 def _task_done(services: Services, actor: Actor, no: str, fields: Fields) -> Done:
@@ -268,7 +268,7 @@ def _transfer(services: Services, actor: Actor, no: str, fields: Fields) -> Done
     assert received is not None
     request = TransferInput(fields.text("notice_no"), received, due, fields.text("from_org"))
     view = incidents.add_transfer(services, actor, no, request, fields.text("key"))
-    return view, fields.say("已登记转办通知。") + ("" if due else fields.say("来文没有写明反馈时限,不设时钟。"))
+    return view, fields.say("已登记转办通知。") + ("" if due else fields.say("来文没有写明反馈时限，不设时钟。"))
 
 
 def _feedback(services: Services, actor: Actor, no: str, fields: Fields) -> Done:
@@ -286,7 +286,7 @@ def _continuous(services: Services, actor: Actor, no: str, fields: Fields) -> Do
     view = incidents.set_continuous(services, actor, no, hours)
     if not hours:
         return view, fields.say("已停止持续发布计时。")
-    return view, fields.say("持续发布间隔已设为 {hours} 小时(内部要求)。").format(hours=hours)
+    return view, fields.say("持续发布间隔已设为 {hours} 小时（内部要求）。").format(hours=hours)
 
 
 def _stage(services: Services, actor: Actor, no: str, fields: Fields) -> Done:
@@ -302,18 +302,18 @@ def _attribution(services: Services, actor: Actor, no: str, fields: Fields) -> D
     fields.check()
     key, note = fields.text("clock_key"), fields.text("note")
     view = incidents.confirm_attribution(services, actor, no, key, found, note)
-    return view, fields.say("已确认归因:{what}。").format(what=fields.say(found.zh))
+    return view, fields.say("已确认归因：{what}。").format(what=fields.say(found.zh))
 
 
 def _replan(services: Services, actor: Actor, no: str, fields: Fields) -> Done:
     _reason(fields, fields.say("更换理由"))
     key, policy, reason = fields.text("clock_key"), fields.text("policy_id"), fields.text("reason")
     view = incidents.replan(services, actor, no, key, policy, reason)
-    return view, fields.say("已更换督办方案,后续提醒按新方案排定。")
+    return view, fields.say("已更换督办方案，后续提醒按新方案排定。")
 
 
-_ALWAYS = _("须第二人确认:提交后生成待确认申请,确认之前各项时限照常计算。")
-_LATER = _("凡使最早的未完成时限后移,或使已超时变为按时的,须第二人确认;其余立即生效。")
+_ALWAYS = _("须第二人确认：提交后生成待确认申请，确认之前各项时限照常计算。")
+_LATER = _("凡使最早的未完成时限后移，或使已超时变为按时的，须第二人确认；其余立即生效。")
 
 ACTIONS: dict[str, Action] = {
     action.name: action
@@ -321,15 +321,15 @@ ACTIONS: dict[str, Action] = {
         Action("acknowledge", _("签收"), _P.ACKNOWLEDGE, _acknowledge),
         Action(
             "release", _("登记发布、回应、发布会"), _P.RELEASE, _release, told=_released,
-            second=_("发布在时限之内、登记在时限之后的,计时立即停止;是否算按时须第二人确认。"),
+            second=_("发布在时限之内、登记在时限之后的，计时立即停止；是否算按时须第二人确认。"),
         ),
-        Action("review", _("核验发布"), _P.REVIEW, _review, when="lasting", second=_("核验人就是登记人的,须第二人确认。")),
+        Action("review", _("核验发布"), _P.REVIEW, _review, when="lasting", second=_("核验人就是登记人的，须第二人确认。")),
         Action("stage", _("进入阶段"), _P.ASSIGN, _stage),
         Action("grade", _("定级与变更定级"), _P.GRADE, _grade, lead_only=True, decisive=True, second=_LATER),
         Action("correct", _("更正时间"), _P.CORRECT, _correct, lead_only=True, decisive=True, second=_LATER),
         Action(
             "late-exposure", _("按首发时间起算"), _P.CORRECT, _late_exposure, lead_only=True, decisive=True,
-            second=_("改为按首发(曝光)时间起算,须带班领导作为第二人确认;严格口径仍然保留显示。"),
+            second=_("改为按首发（曝光）时间起算，须带班领导作为第二人确认；严格口径仍然保留显示。"),
         ),
         Action("details", _("修改内容"), _P.CORRECT, _details, decisive=True),
         Action("task", _("交办部门任务"), _P.ASSIGN, _task),
@@ -337,14 +337,14 @@ ACTIONS: dict[str, Action] = {
         Action("transfer", _("登记上级转办"), _P.REGISTER, _transfer),
         Action(
             "feedback", _("已向上级反馈"), _P.RELEASE, _feedback,
-            second=_("按时反馈但逾期登记的,须第二人确认。"),
+            second=_("按时反馈但逾期登记的，须第二人确认。"),
         ),
         Action("continuous", _("持续发布间隔"), _P.ASSIGN, _continuous),
         Action("reassign", _("变更主办单位"), _P.ASSIGN, _reassign, lead_only=True, decisive=True, second=_LATER),
         Action("attribution", _("确认超时归因"), _P.ATTRIBUTE, _attribution, when="lasting"),
         Action("replan", _("更换督办方案"), _P.REPLAN, _replan),
         Action(
-            "merge", _("办理:并案"), _P.MERGE, _merge, lead_only=True, decisive=True, second=_LATER,
+            "merge", _("办理：并案"), _P.MERGE, _merge, lead_only=True, decisive=True, second=_LATER,
             told=lambda view: ("done", f"/incidents/{view['merged_into']}"),
         ),
         Action("unmerge", _("拆出"), _P.MERGE, _unmerge, when="merged", lead_only=True, decisive=True, second=_LATER),

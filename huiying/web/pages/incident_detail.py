@@ -36,33 +36,33 @@ def _(text: str) -> str:
 
 No = Annotated[str, Path(max_length=20)]
 _CHANGED = _(
-    "您打开页面之后事项已有变更(第 {seen} 版 → 第 {now} 版),本次未提交。下面是现在的情形,您填写的内容已保留,请核对后再提交。"
+    "您打开页面之后事项已有变更（第 {seen} 版 → 第 {now} 版），本次未提交。下面是现在的情形，您填写的内容已保留，请核对后再提交。"
 )
 #: The stages that the shipped packs know; an office's own packs may name others.
 STAGES = (
-    _("阶段:收集"),
-    _("阶段:会商"),
-    _("阶段:研判"),
-    _("阶段:回应"),
-    _("阶段:评估"),
-    _("阶段:监测"),
-    _("阶段:处置"),
-    _("阶段:回应处置"),
+    _("阶段：收集"),
+    _("阶段：会商"),
+    _("阶段：研判"),
+    _("阶段：回应"),
+    _("阶段：评估"),
+    _("阶段：监测"),
+    _("阶段：处置"),
+    _("阶段：回应处置"),
 )
 #: How a reminder went, for the timeline.
-HAPPENED = (_("已发"), _("未发(无需或未送达)"), _("待发"))
+HAPPENED = (_("已发"), _("未发（无需或未送达）"), _("待发"))
 #: What the timeline shows of the history, by our words for the entries.
 _MARKS = {
-    "registered": _("经过:登记"),
-    "grading": _("经过:定级"),
-    "merged": _("经过:并入"),
-    "absorbed": _("经过:并案"),
-    "voided": _("经过:撤销"),
-    "waived": _("经过:不予回应"),
-    "handed_over": _("经过:移交"),
-    "closed": _("经过:办结"),
-    "reopened_as": _("经过:重开"),
-    "acknowledged": _("经过:签收"),
+    "registered": _("经过：登记"),
+    "grading": _("经过：定级"),
+    "merged": _("经过：并入"),
+    "absorbed": _("经过：并案"),
+    "voided": _("经过：撤销"),
+    "waived": _("经过：不予回应"),
+    "handed_over": _("经过：移交"),
+    "closed": _("经过：办结"),
+    "reopened_as": _("经过：重开"),
+    "acknowledged": _("经过：签收"),
 }
 
 

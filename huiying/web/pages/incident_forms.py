@@ -73,7 +73,7 @@ class Fields:
         try:
             return moment(name, text)
         except InvalidInput:
-            sentence = self.say("{label}「{text}」不是时间,请写成 2026-11-22 08:30。")
+            sentence = self.say("{label}「{text}」不是时间，请写成 2026-11-22 08:30。")
             self.errors[name] = sentence.format(label=label, text=text[:40])
             return None
 
@@ -83,7 +83,7 @@ class Fields:
         try:
             return words(text) if text else None
         except ValueError:
-            self.errors[name] = self.say("{label}不在可选范围内,请重新选择。").format(label=label)
+            self.errors[name] = self.say("{label}不在可选范围内，请重新选择。").format(label=label)
             return None
 
     def chosen(self, name: str, words: type[_W], label: str, default: _W) -> _W:
@@ -144,7 +144,7 @@ def grade_of(fields: Fields) -> tuple[Kind, Severity | None]:
     try:
         return Kind(kind), Severity(severity) if severity else None
     except ValueError:
-        fields.errors["grade"] = fields.say("请选择级别;尚未研判的突发事件选「未定级」。")
+        fields.errors["grade"] = fields.say("请选择级别；尚未研判的突发事件选「未定级」。")
         return Kind.OPINION, None
 
 
@@ -172,13 +172,13 @@ def transfer_of(fields: Fields) -> TransferInput | None:
     if not any(fields.text(name) for name in names):
         return None
     if not fields.text("transfer_no"):
-        fields.errors["transfer_no"] = fields.say("请填写来文号;不是上级转办的,请把转办一栏清空。")
+        fields.errors["transfer_no"] = fields.say("请填写来文号；不是上级转办的，请把转办一栏清空。")
     received = fields.at("transfer_received", fields.say("转办通知接收时间"), required=True)
     due = fields.at("transfer_due", fields.say("反馈时限"))
     if received is None:
         return None
     if due is not None and due <= received:
-        fields.errors["transfer_due"] = fields.say("反馈时限早于接收时间,请核对来文。")
+        fields.errors["transfer_due"] = fields.say("反馈时限早于接收时间，请核对来文。")
     return TransferInput(fields.text("transfer_no"), received, due, fields.text("transfer_from"))
 
 
@@ -189,7 +189,7 @@ def register_request(fields: Fields) -> RegisterRequest:
     if not fields.text("title"):
         fields.errors["title"] = fields.say("请填写标题。")
     if severity is not None and not fields.text("criterion"):
-        fields.errors["criterion"] = fields.say("定级需写明依据(例如对照哪一条分级标准)。")
+        fields.errors["criterion"] = fields.say("定级需写明依据（例如对照哪一条分级标准）。")
     if not fields.text("unit_id"):
         fields.errors["unit_id"] = fields.say("请选择主办单位。")
     fields.check()

@@ -83,11 +83,11 @@ def _started(fields: Fields, view: dict[str, Any]) -> str:
     say = fields.say
     clocks = sorted((clock for clock in view["clocks"] if clock["binding"]), key=lambda clock: str(clock["due_at"]))
     if not clocks:
-        return say("已登记 {no}。没有时钟启动:没有适用的时限条款。").format(no=view["no"])
-    one = say("{name}({due} 止)")
+        return say("已登记 {no}。没有时钟启动：没有适用的时限条款。").format(no=view["no"])
+    one = say("{name}（{due} 止）")
     found = [(str(clock["name"]), when(clock["due_at"], view["now"])) for clock in clocks]
     names = say("、").join(one.format(name=say(name), due=due) for name, due in found)
-    sentence = say("已登记 {no},启动 {count} 个时钟:{names}。")
+    sentence = say("已登记 {no}，启动 {count} 个时钟：{names}。")
     return sentence.format(no=view["no"], count=len(clocks), names=names)
 
 

@@ -28,7 +28,7 @@ def switch(
 ) -> Response:
     """Keep the language with the session and in this browser, then show the same page again."""
     if language not in LANGUAGES:
-        raise InvalidInput("language", "没有这种语言,未作改动。可用:中文、English。")
+        raise InvalidInput("language", "没有这种语言，未作改动。可用：中文、English。")
     session = request.state.session
     if session is not None:
         sessions.set_language(services, session, language)

@@ -41,7 +41,7 @@ _STORM_FROM = 5  # changes told one right after the other
 _MOST_PAGES = 300
 #: Of one sign-in: whoever opens more must not take the others' places.
 _MOST_PAGES_OF_ONE = 12
-_FULL = "实时通道已满,页面每分钟自动刷新。请关闭不用的页面。"
+_FULL = "实时通道已满，页面每分钟自动刷新。请关闭不用的页面。"
 
 
 @dataclass(frozen=True, slots=True)

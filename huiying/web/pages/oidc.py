@@ -19,7 +19,7 @@ router = APIRouter(include_in_schema=False)
 
 #: No session: it proves that who comes back is who left, and is worth nothing afterwards.
 TICKET = "hy_oidc"
-_CROWDED = "登录尝试过于频繁,请一分钟后再试。"
+_CROWDED = "登录尝试过于频繁，请一分钟后再试。"
 
 
 @router.get("/login/oidc", dependencies=[PUBLIC])

@@ -87,8 +87,8 @@ def revoke(request: Request, services: House, session: Viewer, token: str) -> Re
     own = tokens.list_tokens(services, session.actor, session.person_id)
     try:
         if token not in {row["id"] for row in own}:
-            raise NotFound(said("没有编号为「%(token_id)s」的令牌,或不归您管理。", token_id=token[:40]))
+            raise NotFound(said("没有编号为「%(token_id)s」的令牌，或不归您管理。", token_id=token[:40]))
         tokens.revoke_token(services, session.actor, token)
     except HuiyingError as error:
         return devices_page(request, services, session, error.status, fault=fault_of(error))
-    return back(request, "/devices#tokens", words_of(request)("已撤销,立即失效。"))
+    return back(request, "/devices#tokens", words_of(request)("已撤销，立即失效。"))

@@ -44,7 +44,7 @@ def uploaded(request: Request, services: House, session: Keeper, form: Typed) ->
         looked = policies.check_policy(services, data, name)
         if form.text("do") == "import" and looked["ok"]:
             made = policies.import_policy(services, session.actor, data, name)
-            done = words_of(request)("已采用,只对此后起算的时钟生效;计时中的时钟沿用原方案,可在事件上更换督办方案。")
+            done = words_of(request)("已采用，只对此后起算的时钟生效；计时中的时钟沿用原方案，可在事件上更换督办方案。")
             return back(request, f"/rules/policies/{made['id']}", done)
     except HuiyingError as error:
         return _upload_page(request, form, error.status, text=text, name=name, fault=fault_of(error))
@@ -90,5 +90,5 @@ def reset(request: Request, services: House, session: Keeper, policy: str) -> Re
         return _policy_page(request, services, session, policy, error.status, fault_of(error))
     say = words_of(request)
     if done["shipped"]:
-        return back(request, f"/rules/policies/{policy}", say("已恢复系统自带的方案,只对此后起算的时钟生效。"))
-    return back(request, "/rules/policies", say("已停用该方案;计时中的时钟沿用原方案。"))
+        return back(request, f"/rules/policies/{policy}", say("已恢复系统自带的方案，只对此后起算的时钟生效。"))
+    return back(request, "/rules/policies", say("已停用该方案；计时中的时钟沿用原方案。"))

@@ -23,7 +23,7 @@ from huiying.web.callers import House
 COOKIE = "hy_session"
 _LONGEST_SECRET = 200
 #: Behind a wall stands a person's token, but nobody in person: their inbox and sign-ins are none of its business.
-_WALL = "大屏只能查看事项,不能打开此页或进行操作。请在值班电脑上登录办理。"
+_WALL = "大屏只能查看事项，不能打开此页或进行操作。请在值班电脑上登录办理。"
 
 
 class SignInNeeded(Exception):

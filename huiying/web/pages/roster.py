@@ -65,7 +65,7 @@ def _page(
         today=today,
         unit=unit,
         units=units,
-        people=[(row["id"], f"{row['name']}({row['id']})") for row in offered],
+        people=[(row["id"], f"{row['name']}（{row['id']}）") for row in offered],
         example=_example(units, offered),
         everybody=[row for row in people.list_people(services, session.actor) if row["active"]],
         duties=[row for row in roster_admin.list_duties(services, session.actor) if not unit or row["unit_id"] == unit],
@@ -119,7 +119,7 @@ def add(request: Request, services: House, session: Rosterer, form: Typed) -> Re
         starts_at, ends_at = form.moment("starts_at"), form.moment("ends_at")
         if starts_at is None or ends_at is None:
             name = "ends_at" if starts_at else "starts_at"
-            raise InvalidInput(name, "请写明开始和结束时间,未登记。")
+            raise InvalidInput(name, "请写明开始和结束时间，未登记。")
         shift = roster_admin.ShiftInput(
             form.text("unit_id"), form.text("role"), form.text("person_id"), starts_at, ends_at
         )
@@ -137,7 +137,7 @@ def cancel(request: Request, services: House, session: Rosterer, shift: int) -> 
         done = roster_admin.cancel_shift(services, session.actor, shift)
     except HuiyingError as error:
         return _page(request, services, session, error.status, fault=fault_of(error))
-    return back(request, f"/roster?from={done['starts_at'][:10]}", words_of(request)("已取消该班次,记录保留。"))
+    return back(request, f"/roster?from={done['starts_at'][:10]}", words_of(request)("已取消该班次，记录保留。"))
 
 
 @router.post("/roster/import", dependencies=[Guarded])

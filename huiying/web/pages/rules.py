@@ -55,9 +55,9 @@ def uploaded(request: Request, services: House, session: Keeper, form: Typed) ->
             made = pack_admin.import_pack(services, session.actor, data, name)
             say = words_of(request)
             done = (
-                say("已采用,此后登记的事项按此执行;在办事项沿用原版本。")
+                say("已采用，此后登记的事项按此执行；在办事项沿用原版本。")
                 if made["changed"]
-                else say("与在用版本相同,内容未变。")
+                else say("与在用版本相同，内容未变。")
             )
             return back(request, f"/rules/{made['pack']}", done)
     except HuiyingError as error:
@@ -152,4 +152,4 @@ def reset(request: Request, services: House, session: Keeper, pack: str) -> Resp
     say = words_of(request)
     if done["shipped"]:
         return back(request, f"/rules/{pack}", say("已恢复系统自带的版本。"))
-    return back(request, "/rules", say("已停用该规则包;在办事项沿用原版本。"))
+    return back(request, "/rules", say("已停用该规则包；在办事项沿用原版本。"))

@@ -75,7 +75,7 @@ def withdraw(request: Request, services: House, number: Number, fields: Form, se
             raise
         return _page(request, services, session, status=error.status, fault=error.message)
     return back(
-        request, _target(fields, no), fields.say("申请 {number} 已撤回,事项未作任何改动。").format(number=number)
+        request, _target(fields, no), fields.say("申请 {number} 已撤回，事项未作任何改动。").format(number=number)
     )
 
 
@@ -104,9 +104,9 @@ def _decide(
             raise
         return _page(request, services, session, status=error.status, fault=error.message)
     words = (
-        fields.say("申请 {number} 已同意,变更已生效。事项 {no} 现为{state}。")
+        fields.say("申请 {number} 已同意，变更已生效。事项 {no} 现为{state}。")
         if agreed
-        else fields.say("申请 {number} 未同意,事项未作任何改动。事项 {no} 现为{state}。")
+        else fields.say("申请 {number} 未同意，事项未作任何改动。事项 {no} 现为{state}。")
     )
     state = str(view["state_zh"])
     return back(request, _target(fields, no), words.format(number=number, no=view["no"], state=fields.say(state)))

@@ -75,8 +75,8 @@ def _(text: str) -> str:
     return text
 
 
-_FOREIGN = _("这次提交不是从本系统的页面发出的,操作未执行。请回到值班台,从页面上重新操作。")
-_STALE = _("页面已过期(可能重新登录过),操作未执行,填写的内容列在下面。请回到原页面刷新后重新提交。")
+_FOREIGN = _("这次提交不是从本系统的页面发出的，操作未执行。请回到值班台，从页面上重新操作。")
+_STALE = _("页面已过期（可能重新登录过），操作未执行，填写的内容列在下面。请回到原页面刷新后重新提交。")
 #: Never written back into a page, whatever goes wrong.
 _SECRET_NAMES = ("password", "csrf", "secret", "token", "recovery")
 
@@ -239,7 +239,7 @@ def _flashed(request: Request) -> Mapping[str, str]:
 
 
 class StaleForm(Forbidden):
-    """页面已过期,操作未执行。"""
+    """页面已过期，操作未执行。"""
 
     def __init__(self, message: str, *, was_ours: bool) -> None:
         super().__init__(message)

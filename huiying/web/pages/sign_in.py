@@ -136,7 +136,7 @@ def last_login_text(request: Request, session: Session) -> str:
         return say("已登录。这是您第一次登录。")
     at = shown_times.when_long(session.last_login_at, session.language)
     source = session.last_login_from or "?"
-    said = say("已登录。上次登录:%(at)s,来自 %(source)s。如非本人,请立即修改密码并报告管理员。") % {
+    said = say("已登录。上次登录：%(at)s，来自 %(source)s。如非本人，请立即修改密码并报告管理员。") % {
         "at": at,
         "source": source,
     }

@@ -27,10 +27,10 @@ COOKIE = "hy_wall"
 _LONGEST_SECRET = 200
 #: Whoever tries tokens needs many; a wall is opened a few times a year.
 _OPENINGS = Throttle(10)
-_TOO_MANY = "操作过于频繁,请一分钟后再试。"
+_TOO_MANY = "操作过于频繁，请一分钟后再试。"
 
 
-_GONE = "大屏的令牌已失效或被撤销。请在“我的登录”中另办大屏令牌,并用给出的地址打开。"
+_GONE = "大屏的令牌已失效或被撤销。请在“我的登录”中另办大屏令牌，并用给出的地址打开。"
 
 
 def _wall_viewer(request: Request, services: House) -> Session | None:

@@ -83,4 +83,4 @@ def _word(words: Any, name: str, value: str) -> Any:
     try:
         return words(value) if value else None
     except ValueError:
-        raise InvalidInput(name, "没有这个选项,请重新选择。") from None
+        raise InvalidInput(name, "没有这个选项，请重新选择。") from None

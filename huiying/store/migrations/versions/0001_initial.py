@@ -11,7 +11,7 @@ branch_labels = None
 depends_on = None
 
 _APPEND_ONLY = ("audit", "clock_event", "history")
-_REFUSAL = "本表只增不改,不得修改或删除"
+_REFUSAL = "本表只增不改，不得修改或删除"
 _GENESIS = "0000000000000000000000000000000000000000000000000000000000000000"
 
 
@@ -26,7 +26,7 @@ def upgrade() -> None:
 
 def downgrade() -> None:
     """There is no way back: restore the backup taken before."""
-    raise NotImplementedError("数据库结构只向前升级;需要退回时,请恢复升级前的备份。")
+    raise NotImplementedError("数据库结构只向前升级；需要退回时，请恢复升级前的备份。")
 
 
 def _forbid_changes(table: str) -> None:

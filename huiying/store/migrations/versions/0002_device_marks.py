@@ -30,4 +30,4 @@ def upgrade() -> None:
 
 def downgrade() -> None:
     """There is no way back: restore the backup taken before."""
-    raise NotImplementedError("数据库结构只向前升级;需要退回时,请恢复升级前的备份。")
+    raise NotImplementedError("数据库结构只向前升级；需要退回时，请恢复升级前的备份。")
