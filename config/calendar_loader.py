@@ -239,7 +239,7 @@ def _csv_rows(form: Form, text: str) -> list[list[str]]:
 
 def _csv_day(form: Form, line: int, row: list[str]) -> date | None:
     if len(row) != 2 or row[1].strip().lower() not in _CSV_KINDS:
-        form.fail(line, "kind", "每行写“日期，类型”；类型为 holiday(放假)或 makeup(上班)。")
+        form.fail(line, "kind", "每行写“日期,类型”；类型为 holiday(放假)或 makeup(上班)。")
         return None
     cell = Section(form, "", Node(line, {}), {"date": Node(line, row[0].strip(), line)})
     return cell.day("date")

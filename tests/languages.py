@@ -201,7 +201,7 @@ def clumsy(page: Page) -> list[str]:
 
 
 #: Commands, and ids with their word behind them: ``webhook(签名网络回调)``.
-_COMMAND = re.compile(r"huiying(?: [a-z-]+)+|[a-z_]+(?=\([\u4e00-\u9fff])")
+_COMMAND = re.compile(r"huiying(?: [a-z-]+)+|[a-z_]+(?=[（(][\u4e00-\u9fff])")
 _WORD = re.compile(r"(?<![\w./@:+={-])[A-Za-z]{2,}(?![\w/@=-]|[.:][\w/])")
 
 

@@ -395,7 +395,7 @@ def shift_cancel(shift_id: Annotated[int, typer.Argument(metavar="班次")]) -> 
 
 @command(shift, "import")
 def shift_import(file: Annotated[Path, typer.Argument(metavar="CSV 文件")]) -> None:
-    """导入排班表（单位，职责，人员，开始，结束；写名称或编号都可以）；有一行不对就全部不导入，逐行写明原因。"""
+    """导入排班表（单位,职责,人员,开始,结束；写名称或编号都可以）；有一行不对就全部不导入，逐行写明原因。"""
     from huiying.service.roster_admin import import_shifts
 
     answer = import_shifts(session.services, session.actor, read_file(file))

@@ -121,7 +121,7 @@ def _incident_line(tx: Tx, units: list[str]) -> str:
     )
     counts = {row.kind: row.count for row in tx.all(statement.group_by(i.kind))}
     kinds = "、".join(f"{kind.zh} {counts[kind]} 件" for kind in Kind if counts.get(kind))
-    return f"在办事项 {sum(counts.values())} 件" + (f"({kinds})" if kinds else "")
+    return f"在办事项 {sum(counts.values())} 件" + (f"（{kinds}）" if kinds else "")
 
 
 def _clock_line(tx: Tx, units: list[str]) -> str:
@@ -218,7 +218,7 @@ def _calendar_lines(tx: Tx, local: datetime) -> list[str]:
     if count:
         statement = sa.select(o.obligation_id, o.due_at).where(*provisional).order_by(o.due_at).limit(_MOST_OBLIGATIONS)
         named = "、".join(
-            f"{row.obligation_id}({row.due_at.astimezone(SHANGHAI):%Y-%m-%d})" for row in tx.all(statement)
+            f"{row.obligation_id}（{row.due_at.astimezone(SHANGHAI):%Y-%m-%d}）" for row in tx.all(statement)
         )
         more = f"等 {count} 项" if count > _MOST_OBLIGATIONS else ""
         lines.append(f"暂定期限：{named}{more}")

@@ -18,7 +18,7 @@ from huiying.service.scope import visible_units
 from huiying.store import tables as t
 from huiying.store.db import Tx
 
-_BOTH = re.compile(r"(?P<name>.+?)\s*[((](?P<id>[A-Za-z0-9._-]+)[))]")
+_BOTH = re.compile(r"(?P<name>.+?)\s*[（(](?P<id>[A-Za-z0-9._-]+)[）)]")
 _MOST_NAMED = 6
 
 

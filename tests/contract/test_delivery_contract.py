@@ -814,7 +814,7 @@ def test_an_outage_of_days_gives_one_digest_for_each_recipient_and_channel(
     (posted,) = script.on("group")
     assert (len(posted.lines), posted.hidden_lines, posted.layout) == (25, 5, "digest")
     assert all("事项" in line for line in posted.lines)
-    assert [int(line.split("事项")[1].split("(")[0]) % 3 for line in posted.lines[:10]] == [0] * 10
+    assert [int(line.split("事项")[1].split("（")[0]) % 3 for line in posted.lines[:10]] == [0] * 10
     inbox = world.one(t.inbox_message, t.inbox_message.c.person_id == "principal")
     assert inbox.text.count("事项") >= 25
 

@@ -258,16 +258,16 @@ def test_a_name_that_several_bear_is_refused_with_those_it_could_mean(services: 
     people.add_person(services, OPERATOR, "zhang2", name="张一", unit_id="water")
     people.add_unit(services, OPERATOR, "water2", name="示例市水务局", parent_id="office")
     rows = [
-        "单位，职责，人员，开始，结束",
-        "office，值班员，张一，2025-06-03 08:00,2025-06-03 20:00",
-        "示例市水务局，值班员，李二，2025-06-03 08:00,2025-06-03 20:00",
-        "office，值班员，张一（li），2025-06-03 08:00,2025-06-03 20:00",
+        "单位,职责,人员,开始,结束",
+        "office,值班员,张一,2025-06-03 08:00,2025-06-03 20:00",
+        "示例市水务局,值班员,李二,2025-06-03 08:00,2025-06-03 20:00",
+        "office,值班员,张一(li),2025-06-03 08:00,2025-06-03 20:00",
     ]
     with pytest.raises(InvalidInput) as refused:
         roster_admin.import_shifts(services, OPERATOR, "\n".join(rows).encode())
     first, second, third = rows_of(refused.value)
     assert (first["field"], second["field"], third["field"]) == ("person_id", "unit_id", "person_id")
-    assert "zhang(示例市政务公开办)、zhang2（示例市水务局）" in str(first["message"])
+    assert "zhang（示例市政务公开办）、zhang2（示例市水务局）" in str(first["message"])
     assert "water、water2" in str(second["message"])
     assert roster_admin.list_shifts(services, OPERATOR) == []
     people.edit_person(services, OPERATOR, "zhang2", active=False)

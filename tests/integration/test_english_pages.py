@@ -109,7 +109,7 @@ def test_a_refusal_shows_what_was_typed_as_it_was_typed_in_both_languages(
         (
             "boss", "/roster/import",
             {"roster_text": "unit_id,role,person_id,starts_at,ends_at\nnowhere,liaison,zhang,2026-01-01 08:00,2026-01-01 09:00\n"},
-            "Row 2: No unit has the id “nowhere”.",
+            "Row 2: There is no unit with the id or name “nowhere”.",
         ),
         ("boss", "/admin/channels", {"id": "hook", "kind": "webhook", "name": "X", "set.url": "ftp://x"}, "The address must begin with https:// or http://."),
         ("zhang", "/incidents/2025-0001/merge", {"into": "2099-0009", "reason": "same"}, "There is no incident 2099-0009."),
@@ -229,7 +229,7 @@ def test_releasing_dispatch_answers_in_english(sit: Sit):
 def test_policies_duties_and_calendars_are_explained_in_english(chinese_on: Chinese, sit: Sit):
     seat = sit("boss")
     listing = seat.get("/rules/policies").text
-    policy = re.search(r'href="(/rules/policies/[\w-]+)"', listing)
+    policy = re.search(r'class="main" href="(/rules/policies/[\w-]+)"', listing)
     assert policy is not None
     page = seat.get(policy.group(1)).text
     steps = re.search(r"<table.*?</table>", page, re.DOTALL)

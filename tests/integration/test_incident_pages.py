@@ -412,7 +412,7 @@ def test_an_empty_form_comes_back_open_with_what_is_wrong(house: House, sit: Sit
     assert links
     assert all(f'id="{link}"' in answer.text for link in links)
     if name in {"review", "attribution", "release"}:
-        assert "还在&lt；这里&gt;" in answer.text
+        assert "还在&lt;这里&gt;" in answer.text
 
 
 @pytest.mark.parametrize("name", sorted(ACTIONS))

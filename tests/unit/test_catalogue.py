@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 
 from babel.messages.pofile import read_po
 
@@ -40,3 +41,19 @@ def test_a_missing_and_a_left_over_text_are_named():
     found = list(i18n_check.findings(catalogue, wanted))
     assert "here:1: not translated: 这一句没有英文" in found
     assert any("从来没有人说过的话" in line for line in found)
+
+
+#: Where a comma stands in a file that a machine reads, it is no Chinese punctuation.
+_OF_A_TABLE = ("单位,职责,人员,开始,结束", "日期,类型")
+
+
+def test_what_is_read_in_chinese_has_chinese_punctuation():
+    narrow = re.compile(r"[\u4e00-\u9fff][,;:?!](?!\w+:)|[\u4e00-\u9fff]\((?=[\u4e00-\u9fff])")
+    found = []
+    for text, place in i18n_check.texts().items():
+        plain = text
+        for head in _OF_A_TABLE:
+            plain = plain.replace(head, "")
+        if narrow.search(plain):
+            found.append(f"{place}: {text}")
+    assert found == []

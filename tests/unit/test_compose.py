@@ -129,7 +129,7 @@ def test_a_recorded_release_names_first_what_it_has_ended():
     assert made.clock_name == "权威信息发布"
     assert made.state_text == "已按时完成（截止 11月22日（周日）18:00）"
     assert (made.due_at, made.remaining_seconds, made.share_used, made.must_do) == (None, None, None, ())
-    assert [line.partition("(")[2].partition(")")[0] for line in made.lines] == ["权威信息发布", "新闻发布会"]
+    assert [line.partition("（")[2].partition("）")[0] for line in made.lines] == ["权威信息发布", "新闻发布会"]
 
 
 def test_with_several_clocks_the_next_step_names_the_clock_it_belongs_to():
@@ -183,7 +183,7 @@ def test_a_line_says_how_late_how_long_or_how_it_ended():
     assert line_of(CLOCK, CLOCK.due_at).startswith("已到期 2026-0117")
     assert line_of(CLOCK, CLOCK.due_at + timedelta(minutes=12)).startswith("超 12 分 00 秒")
     assert line_of(replace(CLOCK, state=ClockState.SATISFIED), NOW).startswith("已按时完成")
-    assert line_of(replace(CLOCK, matter=replace(MATTER, notice_title="")), NOW).count("2026-0117(") == 1
+    assert line_of(replace(CLOCK, matter=replace(MATTER, notice_title="")), NOW).count("2026-0117（") == 1
 
 
 @pytest.mark.parametrize(

@@ -37,10 +37,10 @@ def test_lint_proves_the_quotes_of_all_packs_with_the_sources_at_hand():
 
 def test_lint_names_the_line_of_a_quote_that_the_source_does_not_contain(tmp_path):
     text = (RULES_DIRECTORY / "cn-230600-daqing-2016.yaml").read_text(encoding="utf-8")
-    wrong = text.replace("quote: 做到及时介入，", "quote: 做到立即介入，")
+    wrong = text.replace("quote: 做到及时介入,", "quote: 做到立即介入,")
     path = tmp_path / "pack.yaml"
     path.write_text(wrong, encoding="utf-8")
-    line = 1 + wrong[: wrong.index("quote: 做到立即介入，")].count("\n")
+    line = 1 + wrong[: wrong.index("quote: 做到立即介入,")].count("\n")
     findings = lint([path], shared_path("seeds"))
     assert [(f.line, f.key) for f in findings] == [(line, "incident_clocks[2].quote")]
 
