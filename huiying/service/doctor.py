@@ -505,7 +505,7 @@ def _stuck(tx: Tx) -> list[Finding]:
 def _processes(services: Services) -> list[Finding]:
     engine = next((check for check in health.readiness(services) if check.name == "engine"), None)
     if engine is not None and not engine.ok:
-        return [Finding("提醒引擎", Level.DO, said("%(message)s(启动:huiying serve)", message=term(engine.detail)))]
+        return [Finding("提醒引擎", Level.DO, said("%(message)s（启动：huiying serve）", message=term(engine.detail)))]
     return [_ok("提醒引擎"), *_prefect(services)]
 
 
