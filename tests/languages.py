@@ -16,7 +16,9 @@ from html.parser import HTMLParser
 CHINESE = re.compile(r"[\u2e80-\u303f\u31c0-\u9fff\uf900-\ufaff\ufe30-\ufe4f\uff01-\uff65\U00020000-\U0003ffff]")
 HEARD = frozenset({"title", "aria-label", "aria-description", "placeholder", "alt", "label"})
 #: Shown by ``content: attr(data-label)`` and by the scripts.
-SHOWN_LATER = frozenset({"data-label", "data-lost", "data-back", "data-full", "data-text"})
+SHOWN_LATER = frozenset(
+    {"data-label", "data-lost", "data-back", "data-full", "data-text", "data-refused", "data-unanswered"}
+)
 #: Fields whose value is text that a person reads.
 _FIELDS = frozenset({"", "text", "search", "submit", "button", "reset"})
 _VOID = frozenset(

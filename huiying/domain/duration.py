@@ -49,3 +49,17 @@ def words_for(size: int) -> Sentence:
     if size >= _HOUR:
         return said("%(hours)s 小时 %(minutes)s 分", hours=hours, minutes=f"{minutes % 60:02}")
     return said("%(minutes)s 分钟", minutes=minutes)
+
+
+def words_laid_down(size: int) -> Sentence:
+    """A length of time that a rule or a policy lays down: 5 小时, 1 小时 30 分, 10 分钟; without what is nothing."""
+    if size > _HOURS_IN_WORDS_UNTIL and not size % _DAY:
+        return said("%(days)s 天", days=size // _DAY)
+    if size % _MINUTE:
+        hours, minutes, seconds = size // _HOUR, size % _HOUR // _MINUTE, size % _MINUTE
+        return said("%(hours)s 小时 %(minutes)s 分 %(seconds)s 秒", hours=hours, minutes=minutes, seconds=seconds)
+    if size >= _HOUR and not size % _HOUR:
+        return said("%(hours)s 小时", hours=size // _HOUR)
+    if size >= _HOUR:
+        return said("%(hours)s 小时 %(minutes)s 分", hours=size // _HOUR, minutes=size % _HOUR // _MINUTE)
+    return said("%(minutes)s 分钟", minutes=size // _MINUTE)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from huiying.domain.duration import words_laid_down
 from huiying.domain.iso_duration import parse_duration
 from huiying.domain.kinds import Kind, LimitStatus, Severity, TimeKind, Word
 from huiying.domain.rules import (
@@ -15,9 +16,7 @@ from huiying.domain.rules import (
     NOTICE_DUE,
     PRESS_CONFERENCE,
 )
-from huiying.domain.sentences import listed, said, term
-
-_BLANK = " "
+from huiying.domain.sentences import listed, term
 
 MILESTONES_ZH = {
     AUTHORITATIVE_RELEASE: "权威信息发布",
@@ -119,31 +118,22 @@ def field_words(path: str) -> str:
 
 def anchor_words(field: str) -> str:
     """What a clock starts from."""
-    return "知悉时间" if field == "first_known_at" else _of(TimeKind)(field)
+    return term("知悉时间") if field == "first_known_at" else _of(TimeKind)(field)
 
 
 def limit_words(limit: str) -> str:
     """``PT5H`` as 5 小时; what is no duration stays as it is."""
     found = parse_duration(limit)
-    if found is None:
-        return limit
-    hours, rest = divmod(int(found.total_seconds()), 3600)
-    minutes, seconds = divmod(rest, 60)
-    parts = (
-        (hours, said("%(n)s 小时", n=hours)),
-        (minutes, said("%(n)s 分", n=minutes)),
-        (seconds, said("%(n)s 秒", n=seconds)),
-    )
-    return listed([words for number, words in parts if number], _BLANK)
+    return limit if found is None else words_laid_down(int(found.total_seconds()))
 
 
 def _of(words: type[Word]) -> Callable[[str], str]:
     known = {word.value: word.zh for word in words}
-    return lambda value: known.get(value, value)
+    return _in(known)
 
 
 def _in(known: Mapping[str, str]) -> Callable[[str], str]:
-    return lambda value: known.get(value, value)
+    return lambda value: term(known[value]) if value in known else value
 
 
 _READERS: dict[str, Callable[[str], str]] = {
@@ -171,9 +161,8 @@ def value_words(path: str, value: Any, *, duty: bool = False) -> str:
         return ""
     if isinstance(value, bool):
         return term("是") if value else term("否")
-    read = (_DUTY_READERS if duty else _READERS).get(path)
-
-    def words(item: Any) -> str:
-        return term(read(str(item))) if read else str(item)
-
-    return listed(map(words, value)) if isinstance(value, list) else words(value)
+    readers = _DUTY_READERS if duty else _READERS
+    read = readers.get(path, str)
+    if isinstance(value, list):
+        return listed(read(str(item)) for item in value)
+    return read(str(value))

@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from config.document import Finding
 from config.policy_loader import POLICIES_DIRECTORY, lint_together, load_policies, parse_policy
 from huiying.domain.access import Permission
-from huiying.domain.duration import words_for, words_left
+from huiying.domain.duration import words_laid_down
 from huiying.domain.errors import BadRulePack, NotFound, Refused
 from huiying.domain.policy import INTERNAL, OTHER, TASK, WORKDAYS, Policy, Step, policy_to_dict
 from huiying.domain.sentences import listed, said, term
@@ -96,9 +96,9 @@ def _moment(step: Step) -> str:
         return said("时限过去 %(share)s", share=f"{float(value):.0%}") if isinstance(value, int | float) else ""
     if isinstance(value, int | float):
         return ""
+    span = words_laid_down(int(value.total_seconds()))
     if step.trigger == "left":
-        return words_left(int(value.total_seconds()))
-    span = words_for(int(value.total_seconds()))
+        return said("剩余 %(span)s", span=span)
     if step.trigger == "after":
         return said("起算后 %(span)s", span=span)
     return said("超时后 %(span)s", span=span) if value else said("超时时")

@@ -520,7 +520,7 @@ def _delivery_view(row: Any, attempts: list[dict[str, Any]]) -> dict[str, Any]:
         "notice_no": row.notice_no,
         "incident": row.no,
         "person": row.person_id or None,
-        "person_name": row.person_name or ("工作群" if not row.person_id else ""),
+        "person_name": row.person_name or (term("工作群") if not row.person_id else ""),
         "channel": row.channel_id,
         "channel_name": row.channel_name,
         "channel_kind_zh": zh(ChannelKind, row.channel_kind),

@@ -22,6 +22,7 @@ _LETTER = "goes out in a message to an officer, or stands in one"
 _RECORD = "is kept in a record"
 _READ = "is looked for in a text, not shown"
 _ITSELF = "is said in English by its own code"
+_TOLD = "is asked for with a prefix, by queries.spoken()"
 
 #: Modules, or names at the top of a module, whose Chinese is not the desk's; each with the reason.
 ELSEWHERE: Mapping[str, str] = {
@@ -49,9 +50,11 @@ ELSEWHERE: Mapping[str, str] = {
     "huiying/service/drill_script.py": _CLI,
     "huiying/service/duties.py": _LETTER,
     "huiying/service/fallback.py": _LETTER,
+    "huiying/service/fact_words.py:TOLD": "stands before the words that the check takes from queries.spoken()",
+    "huiying/service/fact_words.py:_WHAT_ZH": _TOLD,
     "huiying/service/first_run.py": _RECORD,
     "huiying/service/inbox.py:_body": _READ,
-    "huiying/service/fact_words.py:TOLD": "a mark that is taken off again",
+    "huiying/service/queries.py:_EVENT_ZH": _TOLD,
     "huiying/service/resets.py:tell": _LETTER,
     "huiying/web/pages/roster.py:_example": "a table as it is read, in Chinese like its head",
     "huiying/service/second_factor.py:ISSUER": "the name that an authenticator shows",

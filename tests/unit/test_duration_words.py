@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from huiying.domain.duration import human_left, words_left
+from huiying.domain.duration import human_left, words_laid_down, words_left
 from huiying.domain.masking import mask_email, mask_phone
 
 VECTORS = json.loads((Path(__file__).parents[1] / "vectors" / "human_left.json").read_text("utf-8"))["vectors"]
@@ -42,6 +42,21 @@ def test_time_over_counts_up(seconds: int):
         assert words.startswith(("超", "已超时"))
         if "不足" not in words:
             assert 0 <= seconds - _seconds_of(words) < 3600
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [
+        (600, "10 分钟"),
+        (5 * 3600, "5 小时"),
+        (5400, "1 小时 30 分"),
+        (72 * 3600, "72 小时"),
+        (96 * 3600, "4 天"),
+        (5430, "1 小时 30 分 30 秒"),
+    ],
+)
+def test_what_a_rule_lays_down_is_named_without_what_is_nothing(seconds: int, words: str):
+    assert words_laid_down(seconds) == words
 
 
 @pytest.mark.parametrize(

@@ -24,7 +24,7 @@ from starlette.concurrency import run_in_threadpool
 
 from huiying.domain.errors import Forbidden
 from huiying.domain.remaining import human_left
-from huiying.domain.sentences import Sentence, value_told
+from huiying.domain.sentences import value_told
 from huiying.service import desk as desk_views
 from huiying.service.session_rows import is_form_token_of
 from huiying.service.sessions import Session
@@ -153,10 +153,10 @@ def environment(language: str) -> Environment:
         "clock_time": shown_times.clock_time,
         "epoch": shown_times.epoch,
         "left": lambda seconds: human_left(int(seconds), language),
+        "ours": lambda text: value_told(text, speaking(language)),
         "zh": lambda text: marked.data(text, language),
         "zh_mixed": lambda text: marked.mixed(text, language),
         "zh_attr": lambda text: marked.attribute(text, language),
-        "ours": lambda text: value_told(text, speaking(language)),
         "web_address": web_address,
     }
     return made
@@ -214,8 +214,7 @@ def back(request: Request, url: str, text: str = "", kind: str = "done") -> Resp
 
 def flash(request: Request, response: Response, text: str, kind: str = "done") -> None:
     """Show a text once, on the next page. ``kind``: done, warn or fault."""
-    told = words_of(request)(text) if isinstance(text, Sentence) else text
-    body = json.dumps({"kind": kind, "text": told[:_LONGEST_FLASH]}).encode()
+    body = json.dumps({"kind": kind, "text": words_of(request)(text)[:_LONGEST_FLASH]}).encode()
     value = base64.urlsafe_b64encode(body).decode()
     secure = request.url.scheme == "https"
     response.set_cookie(
