@@ -248,7 +248,7 @@ def test_a_tab_goes_on_after_the_desk_was_unlocked_in_another(
         seat.look_again()
     until(seat.page, "document.body.dataset.csrf === arguments[0]".replace("arguments[0]", repr(seat.row().csrf)))
     seat.page.click("#act-details form button")
-    until(seat.page, f"document.querySelector('main').textContent.includes('{WORDS}(另一页)')")
+    until(seat.page, f"document.querySelector('main').textContent.includes('{WORDS}（另一页）')")
 
 
 def test_without_javascript_a_form_waits_for_the_unlocking_as_well(
