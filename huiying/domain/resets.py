@@ -2,7 +2,7 @@
 
 Whoever holds both a fresh password and the place of a fresh authenticator can sign in as that person: an administrator
 could make an approver's decisions (三员分立). The bar falls when 72 hours have passed and the person has signed in since,
-and thereby has seen who reset what.
+and thereby has seen who reset what; it stands for as long as what was given out still opens the account.
 """
 
 from __future__ import annotations

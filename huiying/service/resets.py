@@ -78,15 +78,37 @@ def require_apart(tx: Tx, actor: Actor, person_id: str, factor: Factor) -> None:
     done = resets_of(tx, person_id)
 
     def barred(author: str) -> bool:
-        return is_barred(factor, done, _hands(tx, author), signed_in_at, tx.now)
+        return is_barred(factor, done, _hands(tx, author, tx.now), signed_in_at, tx.now)
 
     if barred(actor.id):
         raise Forbidden(KEPT_APART[factor], findings=[_others(tx, person_id, barred)])
 
 
 def resets_of(tx: Tx, person_id: str) -> list[Reset]:
-    """Every reset of a factor of this account by somebody."""
-    return [Reset(_FACTORS[row.action], row.actor, row.at) for row in _rows(tx, person_id)]
+    """Every reset of a factor of this account, under the name of each who had a hand in its author's own account then.
+
+    What still opens the account (a one-time password that nobody has used, an identity that stands on it) does so at this
+    moment, however long ago it was given out.
+    """
+    rows = list(_rows(tx, person_id))
+    standing = _standing(tx, person_id, rows)
+    return [
+        Reset(_FACTORS[row.action], hand, tx.now if row in standing else row.at)
+        for row in rows
+        for hand in _hands(tx, row.actor, row.at)
+    ]
+
+
+def _standing(tx: Tx, person_id: str, rows: list[Any]) -> list[Any]:
+    """The resets whose gift still opens the account: the last one-time password, the last identity."""
+    once, account = t.one_time_password.c, t.account.c
+    usable = tx.value(
+        sa.select(sa.func.count()).where(once.person_id == person_id, once.used_at.is_(None), once.expires_at > tx.now)
+    )
+    linked = tx.value(sa.select(account.oidc_subject).where(account.person_id == person_id))
+    given = [row for row in rows if row.action.startswith("password.")][-1:] if usable else []
+    named = [row for row in rows if row.action == "account.subject"][-1:] if linked else []
+    return given + named
 
 
 def _rows(tx: Tx, person_id: str, since: datetime | None = None) -> Iterator[Any]:
@@ -103,15 +125,16 @@ def _rows(tx: Tx, person_id: str, since: datetime | None = None) -> Iterator[Any
             yield row
 
 
-def _hands(tx: Tx, actor_id: str) -> set[str]:
-    """The actor and whoever has lately made, or got hold of, the actor's own account: they count as one."""
+def _hands(tx: Tx, actor_id: str, at: datetime) -> set[str]:
+    """The actor and whoever had lately made, or got hold of, the actor's own account at a moment: they count as one."""
     audit = t.audit.c
     found, asked = {actor_id}, [actor_id]
     while asked:
         statement = sa.select(audit.actor).where(
             audit.subject.in_(asked),
             audit.action.in_(_MAKING),
-            audit.at > tx.now - APART_FOR,
+            audit.at > at - APART_FOR,
+            audit.at <= at,
             audit.actor.startswith(_PERSON, autoescape=True),
         )
         asked = [row.actor for row in tx.all(statement.distinct()) if row.actor not in found]

@@ -134,6 +134,44 @@ def test_an_administrator_of_ones_own_making_is_no_other_person(services: Servic
     assert refused.value.details["findings"] == ["目前没有其他管理员可以办理，请在服务器本机用命令行办理。"]
 
 
+@pytest.mark.parametrize("password", [ISSUE, RESET, LINK])
+def test_a_puppets_reset_is_its_makers_and_siblings_are_one_hand(services: Services, clock: FakeClock, password: Act):
+    boss = acting_as(services, "boss")
+    for name in ("puppet", "sibling"):
+        people.add_person(services, boss, name, name="新管理员", unit_id="office")
+        roster_admin.grant_access(services, boss, name, "administrator", "office")
+    password(services, acting_as(services, "puppet"))
+    for author in ("boss", "sibling"):
+        with pytest.raises(Forbidden, match="与您相关的账号"):
+            CODE(services, acting_as(services, author))
+    clock.advance(timedelta(days=4))
+    with pytest.raises(Forbidden):  # made long ago by now, but not when it acted
+        CODE(services, boss)
+    CODE(services, acting_as(services, "chief"))
+
+
+@pytest.mark.parametrize("password", [ISSUE, LINK])
+def test_what_still_opens_the_account_bars_for_as_long_as_it_does(services: Services, clock: FakeClock, password: Act):
+    boss = acting_as(services, "boss")
+    password(services, boss)
+    clock.advance(timedelta(days=4))
+    signed_in(services, "wang")
+    with pytest.raises(Forbidden):
+        CODE(services, boss)
+    if password is LINK:
+        accounts.set_subject(services, acting_as(services, "chief"), "wang", "")
+    else:
+        clock.advance(timedelta(days=4))
+        signed_in(services, "wang")
+    CODE(services, boss)
+
+
+def signed_in(services: Services, person_id: str) -> None:
+    """The person has been at the desk with everything that is asked for."""
+    with services.store.transaction(f"person:{person_id}") as tx:
+        tx.run(t.account.update().where(t.account.c.person_id == person_id).values(last_login_at=tx.now))
+
+
 def test_a_first_password_and_a_missing_authenticator_bar_nothing(services: Services):
     boss = acting_as(services, "boss")
     tokens.issue_password(services, boss, "zhao")

@@ -19,7 +19,7 @@ from huiying.web.callers import House, client_of
 from huiying.web.pages.duty import alarm_view
 from huiying.web.pages.kept import review_page, seal, unseal
 from huiying.web.pages.own_tokens import devices_page
-from huiying.web.pages.shell import PUBLIC, Guarded, Viewer, back, render, words_of
+from huiying.web.pages.shell import PUBLIC, Guarded, Viewer, back, flash, render, words_of
 from huiying.web.pages.sign_in import (
     ATTEMPTS,
     arrive,
@@ -27,6 +27,7 @@ from huiying.web.pages.sign_in import (
     forget,
     keep,
     landing,
+    last_login_text,
     local_path,
     mark_of,
     refusal,
@@ -182,7 +183,9 @@ def enrol(
         return _enrol_form(request, services, wanted, error.status, spoken(request, error))
     request.state.session = session
     onward = landing(request, session, wanted)
-    return keep(request, render(request, "account/recovery.html", codes=codes, onward=onward), secret, session)
+    response = render(request, "account/recovery.html", codes=codes, onward=onward)
+    flash(request, response, last_login_text(request, session))  # on the next page: this one is about the codes
+    return keep(request, response, secret, session)
 
 
 # -- the password ------------------------------------------------------------------------------------------------------
@@ -286,7 +289,10 @@ def _unlock(request: Request, services: Services, password: str, code: str, want
         return alarm_view(request, services, session, status, wanted=wanted, fault=fault, kept=again)
     if kept is not None and opened.is_open:
         request.state.session = opened  # for the fresh token of its form
-        return keep(request, review_page(request, kept), secret, opened)
+        response = review_page(request, kept)
+        if session.spent:  # a complete sign-in, which says when the last one was and who has reset what since
+            flash(request, response, last_login_text(request, opened))
+        return keep(request, response, secret, opened)
     if session.spent:
         return arrive(request, secret, opened, wanted)
     request.state.session = opened

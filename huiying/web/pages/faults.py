@@ -201,6 +201,8 @@ def _stale(request: Request, error: Exception) -> Response:
     form = kept.unseal(services, session, carried) if carried else kept.of_request(request)
     if session.stage == "locked":
         return kept.locked_page(request, services, session, form)
+    if not session.is_open:  # halfway through a sign-in nobody reads what was kept
+        return _spoken(request, error)
     if form is None and request.url.path == sign_in.UNLOCK:
         return sign_in.elsewhere(session)  # it has been unlocked already
     return _spoken(request, error) if form is None else kept.review_page(request, form, 409)

@@ -276,9 +276,8 @@
       if (over || source || document.hidden) return;
       source = new EventSource(url);
       ["beat", "queue", "feed"].forEach(function (name) { source.addEventListener(name, pass); });
-      ["locked", "ended"].forEach(function (name) {
-        source.addEventListener(name, function () { end(); leave("/"); });
-      });
+      source.addEventListener("locked", function () { end(); lockPage(); });
+      source.addEventListener("ended", function () { end(); leave("/"); });
       source.addEventListener("closing", lose);
       source.addEventListener("full", function () { end(); say("full"); });
       source.addEventListener("error", fail);
