@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 
 import sqlalchemy as sa
 
-from huiying.domain.kinds import Kind, Severity, TimeKind
+from huiying.domain.kinds import EventKind, Kind, Severity, TimeKind
 from huiying.service import incidents
 from huiying.service.requests import RegisterRequest, TimeInput
 from huiying.service.services import Services
@@ -130,6 +130,8 @@ def _judge(services: Services, receiver: Receiver, now: datetime, last: float) -
 
 def _is_stale(post: Post, deliveries: dict[str, object], actions: dict[int, object]) -> bool:
     row = actions[deliveries[post.notice_no].action_id]  # type: ignore[attr-defined]
+    if row.kind == EventKind.DAILY_BRIEF:  # type: ignore[attr-defined]
+        return False  # due since half past eight, but written at this moment: whatever the time of day, it is no replay
     late: timedelta = datetime.fromtimestamp(post.at, UTC) - row.due_at  # type: ignore[attr-defined]
     return late > _STALE
 
