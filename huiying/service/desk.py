@@ -5,6 +5,7 @@ Everything about one look is read in one snapshot, with a fixed number of questi
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -125,12 +126,13 @@ def queue(services: Services, actor: Actor, unit_id: str, filters: Filters, say:
             .offset((page - 1) * PAGE)
             .limit(PAGE)
         )
+        tiles, received = _tiles(tx, base, now)
         return Queue(
             now=now,
             lines=_lines(tx, tx.all(statement), say),
             matching=matching,
-            tiles=_tiles(tx, base, now),
-            received=int(tx.value(_joined(sa.func.count()).where(*base, *_received(now))) or 0),
+            tiles=tiles,
+            received=received,
             page=page,
             pages=pages,
             rules=_rules(tx, base),
@@ -251,18 +253,19 @@ def _chosen(filters: Filters, actor: Actor, unit_id: str, now: datetime) -> list
     return found
 
 
-def _received(now: datetime) -> tuple[sa.ColumnElement[bool], ...]:
-    """接报时已逾期: late when it reached the office, which is not the office's own 超时."""
-    return (t.clock.c.on_receipt, t.clock.c.due_at < now)
+def _tiles(tx: Tx, base: Sequence[sa.ColumnElement[bool]], now: datetime) -> tuple[dict[Urgency, int], int]:
+    """How many clocks are in each band, and how many of the overdue ones were overdue when they were reported.
 
-
-def _tiles(tx: Tx, base: Sequence[sa.ColumnElement[bool]], now: datetime) -> dict[Urgency, int]:
-    band = _band(now).label("band")
-    counted = {
-        row.band: row.number
-        for row in tx.all(_joined(band, sa.func.count().label("number")).where(*base).group_by(band))
-    }
-    return {word: int(counted.get(number, 0)) for number, word in enumerate(_ORDER)}
+    接报时已逾期 is late when it reached the office, which is not the office's own 超时.
+    """
+    band, counted = _band(now).label("band"), Counter[Urgency]()
+    columns = (band, t.clock.c.on_receipt, sa.func.count().label("number"))
+    received = 0
+    for row in tx.all(_joined(*columns).where(*base).group_by(band, t.clock.c.on_receipt)):
+        counted[_ORDER[row.band]] += row.number
+        if row.on_receipt and _ORDER[row.band] is Urgency.OVERDUE:
+            received += row.number
+    return {word: counted[word] for word in _ORDER}, received
 
 
 def _rules(tx: Tx, base: Sequence[sa.ColumnElement[bool]]) -> list[tuple[str, str]]:
