@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 from fastapi import APIRouter, Request, Response
@@ -13,8 +14,10 @@ from huiying.web.callers import House
 from huiying.web.pages.fields import Form, Typed, fault_of, typed_text
 from huiying.web.pages.rules import Keeper, may_change
 from huiying.web.pages.shell import Guarded, Session, Viewer, back, render, words_of
+from huiying.web.pages.uploads import upload_page
 
 router = APIRouter(include_in_schema=False)
+_upload_page = partial(upload_page, template="rules/policy_upload.html", field="policy")
 
 
 @router.get("/rules/policies")
@@ -47,22 +50,8 @@ def uploaded(request: Request, services: House, session: Keeper, form: Typed) ->
             done = words_of(request)("已采用，只对此后起算的时钟生效；计时中的时钟沿用原方案，可在事件上更换督办方案。")
             return back(request, f"/rules/policies/{made['id']}", done)
     except HuiyingError as error:
-        return _upload_page(request, form, error.status, text=text, name=name, fault=fault_of(error))
-    return _upload_page(request, form, 200 if looked["ok"] else 422, text=text, name=name, looked=looked)
-
-
-def _upload_page(
-    request: Request,
-    form: Form,
-    status: int = 200,
-    *,
-    text: str = "",
-    name: str = "",
-    fault: Any = None,
-    looked: dict[str, Any] | None = None,
-) -> Response:
-    name = name or form.text("policy_name")
-    return render(request, "rules/policy_upload.html", status, text=text, name=name, fault=fault, looked=looked)
+        return _upload_page(request, form, status=error.status, text=text, name=name, fault=fault_of(error))
+    return _upload_page(request, form, status=200 if looked["ok"] else 422, text=text, name=name, looked=looked)
 
 
 # -- one policy --------------------------------------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request, Response
@@ -14,8 +15,10 @@ from huiying.service.services import Services
 from huiying.web.callers import House
 from huiying.web.pages.fields import Form, Typed, fault_of, typed_text
 from huiying.web.pages.shell import Guarded, Session, Viewer, allow, back, render, words_of
+from huiying.web.pages.uploads import upload_page
 
 router = APIRouter(include_in_schema=False)
+_upload_page = partial(upload_page, template="rules/upload.html", field="pack")
 
 Keeper = Annotated[Session, allow(Permission.RULES)]
 Year = Annotated[int, Query(ge=0, le=2199)]
@@ -61,22 +64,8 @@ def uploaded(request: Request, services: House, session: Keeper, form: Typed) ->
             )
             return back(request, f"/rules/{made['pack']}", done)
     except HuiyingError as error:
-        return _upload_page(request, form, error.status, text=text, name=name, fault=fault_of(error))
-    return _upload_page(request, form, 200 if looked["ok"] else 422, text=text, name=name, looked=looked)
-
-
-def _upload_page(
-    request: Request,
-    form: Form,
-    status: int = 200,
-    *,
-    text: str = "",
-    name: str = "",
-    fault: Any = None,
-    looked: dict[str, Any] | None = None,
-) -> Response:
-    name = name or form.text("pack_name")
-    return render(request, "rules/upload.html", status, text=text, name=name, fault=fault, looked=looked)
+        return _upload_page(request, form, status=error.status, text=text, name=name, fault=fault_of(error))
+    return _upload_page(request, form, status=200 if looked["ok"] else 422, text=text, name=name, looked=looked)
 
 
 # -- one pack ----------------------------------------------------------------------------------------------------------
