@@ -8,6 +8,7 @@ a trial that could not be tried at all counts as failed in ``ci`` and ``long``.
 from __future__ import annotations
 
 import argparse
+import datetime as dt
 import json
 import os
 import shutil
@@ -17,11 +18,15 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import datetime
 from importlib import import_module
 from pathlib import Path
 
+from huiying.domain.workdays import SHANGHAI
+from tests.trials.preload import Clockstep
 from tests.trials.setting import Setting
 from tests.trials.table import Row, render
 
@@ -71,11 +76,28 @@ def main() -> int:
         sys.stderr.write(f"no such trial: {', '.join(unknown)}; known: {', '.join(TRIALS)}\n")
         return 2
     sys.stderr.write(f"seed {given.seed} (repeat with --seed {given.seed})\n")
-    failed = _run_and_tell(names, scale, given.seed, strict=bool(group))
-    if failed and given.second_try:
-        sys.stdout.write(f"\n== SOME TRIALS FAILED: {', '.join(failed)} (above); once more with the same seed\n")
-        failed = _run_and_tell(failed, scale, given.seed, strict=bool(group))
+    with _time_of_day(given.at):
+        failed = _run_and_tell(names, scale, given.seed, strict=bool(group))
+        if failed and given.second_try:
+            sys.stdout.write(f"\n== SOME TRIALS FAILED: {', '.join(failed)} (above); once more with the same seed\n")
+            failed = _run_and_tell(failed, scale, given.seed, strict=bool(group))
     return 1 if failed else 0
+
+
+@contextmanager
+def _time_of_day(at: str) -> Iterator[None]:
+    """Let every trial begin at that time of day in Shanghai, whatever the time is; empty: now."""
+    if not at:
+        yield
+        return
+    now = datetime.now(SHANGHAI)
+    ahead = (datetime.combine(now, dt.time.fromisoformat(at), SHANGHAI) - now) % dt.timedelta(days=1)
+    with tempfile.TemporaryDirectory(prefix="hy-clock-") as folder:
+        Path(folder).chmod(0o755)  # a PostgreSQL server under a user of its own lives by the same clock
+        clock = Clockstep(Path(folder))
+        clock.step(ahead.total_seconds())
+        os.environ.update(clock.environment)
+        yield
 
 
 def _run_and_tell(names: Sequence[str], scale: str, seed: int, *, strict: bool) -> list[str]:
@@ -93,6 +115,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("names", nargs="+", metavar="ci|long|list|NAME")
     parser.add_argument("--seed", type=int, default=int.from_bytes(os.urandom(3), "big"))
     parser.add_argument("--scale", choices=("ci", "long"), default="ci")
+    parser.add_argument("--at", default="", metavar="HH:MM", help="begin at that time of day in Shanghai")
     parser.add_argument("--second-try", action="store_true", help="run what has failed once more and judge by that")
     parser.add_argument("--alone", action="store_true", help=argparse.SUPPRESS)
     return parser.parse_args()

@@ -61,8 +61,9 @@ class Scene:
         return next((offset for since, offset in reversed(self.steps) if since <= at), 0.0)
 
     def heard(self, no: str) -> list[Post]:
-        """Messages about an incident, digests included."""
-        return [post for post in self.receiver.log.taken(["/hook"]) if no in json.dumps(post.data["data"])]
+        """Messages about an incident, digests included; a daily brief names incidents, but it is about the house."""
+        said = [post for post in self.receiver.log.taken(["/hook"]) if post.data["data"]["layout"] != "brief"]
+        return [post for post in said if no in json.dumps(post.data["data"])]
 
     def bands(self, no: str) -> set[str]:
         """How urgent the messages about an incident were."""

@@ -18,7 +18,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from huiying.domain.clock import Clock
-from huiying.domain.kinds import ClockOrigin, ClockState, LimitStatus
+from huiying.domain.kinds import ClockOrigin, ClockState, EventKind, LimitStatus
 from huiying.domain.plan import plan_actions
 from huiying.domain.policy import policy_from_dict
 from huiying.service import audit as audit_service
@@ -341,10 +341,12 @@ def judge_database(stage: Stage, services: Services, verdict: Verdict) -> None:
 
 
 def lateness(services: Services, log: Log) -> list[float]:
-    """Seconds from due to the receiver's hand, first copies only."""
+    """Seconds from due to the receiver's hand, first copies only; a daily brief is due before anybody is there to hear."""
     with services.store.reading() as tx:
-        statement = sa.select(t.delivery.c.notice_no, t.timed_action.c.due_at).join(
-            t.timed_action, t.timed_action.c.id == t.delivery.c.action_id
+        statement = (
+            sa.select(t.delivery.c.notice_no, t.timed_action.c.due_at)
+            .join(t.timed_action, t.timed_action.c.id == t.delivery.c.action_id)
+            .where(t.timed_action.c.kind != str(EventKind.DAILY_BRIEF))
         )
         due = {row.notice_no: row.due_at.timestamp() for row in tx.all(statement)}
     first: dict[str, float] = {}

@@ -11,6 +11,7 @@ from pathlib import Path
 
 _ROOT = Path(__file__).parents[2]
 CLOCKSTEP = _ROOT / "tests" / "tools" / "clockstep.c"
+_NANO = 1_000_000_000
 POWERCUT = Path(__file__).with_name("powercut.c")
 
 
@@ -42,10 +43,14 @@ def preloading(library: Path, environment: Mapping[str, str] | None = None) -> d
 
 
 class Clockstep:
-    """A wall clock of its own for the processes that are started with ``environment``."""
+    """A wall clock of its own for the processes that are started with ``environment``.
+
+    Where this process lives by a stepped clock already (``--at``), the steps are counted from that.
+    """
 
     def __init__(self, folder: Path) -> None:
         self._file = folder / "clockstep"
+        self._lived_by = _step_of_this_process()
         self.seconds = 0.0
         self.step(0.0)
         self.environment = preloading(build(CLOCKSTEP, folder)) | {"CLOCKSTEP_FILE": str(self._file)}
@@ -53,6 +58,11 @@ class Clockstep:
     def step(self, seconds: float) -> None:
         """Put the clock that far from the true time (negative: behind it), at once."""
         self.seconds = seconds
-        packed = struct.pack("<q", int(seconds * 1_000_000_000))
+        packed = struct.pack("<q", int((self._lived_by + seconds) * _NANO))
         with self._file.open("r+b" if self._file.exists() else "wb") as file:
             file.write(packed)
+
+
+def _step_of_this_process() -> float:
+    file = os.environ.get("CLOCKSTEP_FILE", "")
+    return float(struct.unpack("<q", Path(file).read_bytes())[0] / _NANO) if file else 0.0
