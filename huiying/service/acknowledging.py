@@ -85,16 +85,22 @@ def _is_first(tx: Tx, notice_no: str, who: str) -> bool:
     return tx.run(_FIRST, {"notice_no": notice_no, "person_id": who, "at": tx.now}).rowcount == 1
 
 
-def acknowledge_clocks(services: Services, actor: Actor, clock_ids: Iterable[int], via: str) -> tuple[int, int]:
+def acknowledge_clocks(
+    services: Services, actor: Actor, clock_ids: Iterable[int], via: str
+) -> tuple[list[tuple[str, str]], int]:
     """Acknowledge several open clocks at once, of whichever incidents, in one transaction.
 
-    Gives how many were acknowledged and how many were not: those that ended meanwhile or lie outside the actor's scope.
+    Gives the acknowledged ones (number of the incident, name of the clock) and how many were not acknowledged: those that
+    ended meanwhile or lie outside the actor's scope.
     """
     actor.require("acknowledge")
     wanted = set(clock_ids)
     with services.store.transaction(actor.id, crash="change") as tx:
         rows = tx.all(
-            sa.select(t.clock.c.id, t.clock.c.incident_id, t.clock.c.unit_id, t.incident.c.unit_id.label("lead"), t.incident.c.co_units)
+            sa.select(
+                t.clock.c.id, t.clock.c.incident_id, t.clock.c.unit_id, t.clock.c.name,
+                t.incident.c.no, t.incident.c.unit_id.label("lead"), t.incident.c.co_units,
+            )
             .join(t.incident, t.incident.c.id == t.clock.c.incident_id)
             .where(t.clock.c.id.in_(wanted), t.clock.c.state.in_(_OPEN))
         )  # fmt: skip
@@ -103,7 +109,7 @@ def acknowledge_clocks(services: Services, actor: Actor, clock_ids: Iterable[int
             raise Refused("所选时钟都已结束或不在您的权限范围内，未作任何改动。请刷新页面后重新选择。")
         targets = {_Target(row.incident_id, row.id, EVERY_STEP, _ACK_SECONDS) for row in mine}
         _write(tx, actor.person_id or actor.id, actor.id, targets, via, "", "")
-        return len(mine), len(wanted) - len(mine)
+        return [(row.no, row.name) for row in mine], len(wanted) - len(mine)
 
 
 def _named(tx: Tx, row: Any, request: AckRequest) -> _Target:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -576,31 +576,3 @@ def _message(rows: list[Any], say: Say, *, sent: bool) -> Event:
 
 def _newest(events: list[Event], most: int) -> list[Event]:
     return sorted(events, key=lambda event: event.at, reverse=True)[:most]
-
-
-# -- has anything changed? ---------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class Mark:
-    """Where the append-only tables end; two equal marks mean that nothing happened between them."""
-
-    clock_event: int = 0
-    history: int = 0
-    acknowledgement: int = 0
-    attempt: int = 0
-    now: datetime | None = field(default=None, compare=False)
-
-    def same_queue(self, other: Mark) -> bool:
-        """Whether the queue cannot look different; messages alone do not change it."""
-        mine = (self.clock_event, self.history, self.acknowledgement)
-        return mine == (other.clock_event, other.history, other.acknowledgement)
-
-
-def mark(services: Services) -> Mark:
-    """Read the ends of the tables: four look-ups at the end of a primary key."""
-    tables = (t.clock_event, t.history, t.acknowledgement, t.delivery_attempt)
-    with services.store.reading() as tx:
-        row = tx.one(sa.select(*(sa.select(sa.func.max(x.c.id)).scalar_subquery() for x in tables)))
-        clock_event, history, acknowledgement, attempt = (number or 0 for number in (row or ()))
-        return Mark(clock_event, history, acknowledgement, attempt, now=tx.now)

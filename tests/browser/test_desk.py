@@ -13,7 +13,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
-from playwright.sync_api import Page
+from playwright.sync_api import Page, Route
 from pypdf import PdfReader
 
 from huiying.domain.remaining import human_left
@@ -131,6 +131,65 @@ _NOTE_CHANGE = """row => {
 }"""
 
 
+def test_presses_in_a_row_all_count_while_the_queue_is_being_renewed(stage: Stage, desk: Desk):
+    """A slow line: the queue is under way when the first is pressed, and no answer is there when the third is."""
+    page = desk("duty", "/")
+    sent: list[str] = []
+    held: list[Route] | None = []
+
+    def keep(route: Route) -> None:
+        if held is None:
+            route.continue_()
+            return
+        if route.request.method == "POST":
+            sent.append(str(route.request.post_data))
+        held.append(route)
+
+    page.route(re.compile(r"/acknowledge$|/desk/queue"), keep)
+    page.evaluate("htmx.trigger('#board', 'huiying:refresh')")
+    until(page, "() => true")
+    numbers_of = [row.get_attribute("value") for row in page.locator("#board button[name='only']").all()[:3]]
+    for number in numbers_of:
+        page.click(f"#a{number}")
+    page.click(f"#a{numbers_of[0]}")  # twice the same is once
+    page.wait_for_timeout(100)
+    assert [re.findall(r"only=(\d+)", body) for body in sent] == [[number] for number in numbers_of]
+    waiting, held = held or [], None
+    for route in waiting:
+        route.continue_()
+    for number in numbers_of:
+        page.locator(f"#board tr:has(#a{number}) .chip.acked").wait_for()
+
+
+@pytest.mark.parametrize("way", ["mouse", "keyboard"])
+def test_a_press_that_outlasts_a_renewal_of_the_queue_counts(desk: Desk, way: str):
+    page = desk("duty", "/")
+    button = page.locator("#board button[name='only']").last
+    number = button.get_attribute("value")
+    with page.expect_response("**/acknowledge") as answer:
+        if way == "mouse":
+            button.hover()
+            page.mouse.down()
+        else:
+            button.focus()
+            page.keyboard.down("Space")
+        with page.expect_response("**/desk/queue*"):
+            page.evaluate("htmx.trigger('#board', 'huiying:refresh')")
+        page.wait_for_timeout(50)
+        page.mouse.up() if way == "mouse" else page.keyboard.up("Space")
+    assert answer.value.ok
+    assert f"only={number}" in str(answer.value.request.post_data)
+    until(page, "number => document.activeElement.id === 'a' + number", number)
+    said = page.locator("#notices .toast")
+    said.wait_for()
+    box, foot = said.bounding_box(), page.viewport_size
+    assert box is not None
+    assert foot is not None
+    assert box["y"] > foot["height"] / 2, "what was done is said where it moves no row"
+    with page.expect_response("**/desk/queue*"):  # what was held back is fetched after all
+        page.evaluate("htmx.trigger('#board', 'huiying:refresh')")
+
+
 def test_reading_and_acknowledging_work_without_javascript(stage: Stage, desk: Desk):
     page = desk("duty", "/", java_script_enabled=False)
     rows = page.locator(_ROWS)
@@ -139,7 +198,7 @@ def test_reading_and_acknowledging_work_without_javascript(stage: Stage, desk: D
     row = _row("示例学校疑似食物中毒", stage)
     page.locator(f"{row} button[name='only']").first.click()
     page.wait_for_url(f"{stage.url}/*")
-    assert "已签收 1 个时钟" in page.inner_text("#notices")
+    assert f"已签收 {numbers(stage.folder)['示例学校疑似食物中毒']} " in page.inner_text("#notices")
     assert page.locator(f"{row} .chip.acked").count() >= 1
 
 

@@ -6,9 +6,10 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+import sqlalchemy as sa
 
 from huiying.domain.remaining import Urgency
-from huiying.service import acknowledging, desk
+from huiying.service import acknowledging, desk, marks
 from huiying.service.desk import Filters
 from huiying.store import tables as t
 from huiying.store.db import Store
@@ -34,7 +35,7 @@ def clock(services, number: int, left: timedelta, unit: str = "office", **more: 
 
 
 def test_queue_tiles_filters_and_marks(services):
-    before = desk.mark(services)
+    before = marks.mark(services)
     late = clock(services, 1, timedelta(hours=-2))
     clock(services, 2, timedelta(minutes=30), co_units=["water"])
     clock(services, 3, timedelta(hours=3))
@@ -54,8 +55,38 @@ def test_queue_tiles_filters_and_marks(services):
         assert desk.queue(services, OPERATOR, "office", filters).matching == wanted, filters
     helper = desk.queue(services, acting("sun", units=("water",)), "water", Filters())
     assert [line.no for line in helper.lines] == ["2026-0002"]
-    assert acknowledging.acknowledge_clocks(services, OPERATOR, [late, 10**6], "desk") == (1, 1)
-    after = desk.mark(services)
-    assert not after.same_queue(before)
+    assert acknowledging.acknowledge_clocks(services, OPERATOR, [late, 10**6], "desk") == (
+        [("2026-0001", "权威回应")],
+        1,
+    )
+    after = marks.mark(services)
+    assert after.changes_queue(before)
+    assert not before.is_news_after(after)
+    assert marks.Mark.parse(str(after)) == after
     assert desk.feed(services, OPERATOR)[0].text.startswith("签收")
     assert desk.panel(services, OPERATOR, "2026-0001").lanes[0].urgency is Urgency.OVERDUE
+
+
+def test_a_row_that_comes_into_sight_after_a_later_one_is_news(pg_store: Store, tmp_path: Path):
+    """Two transactions of PostgreSQL overlap: the second number is seen first, and the first must not go unnoticed."""
+    services = make_services(pg_store, tmp_path)
+    furnish(services)
+    clock_id = clock(services, 1, timedelta(hours=1))
+    with pg_store.reading() as tx:
+        incident_id = tx.value(sa.select(t.clock.c.incident_id).where(t.clock.c.id == clock_id))
+    event = {"clock_id": clock_id, "incident_id": incident_id, "at": pg_store.now(), "what": "test",
+             "state_to": "running", "due_to": pg_store.now(), "detail": {}}  # fmt: skip
+    with pg_store.engine.connect() as early, pg_store.engine.connect() as late:
+        first = early.execute(t.clock_event.insert().values(**event).returning(t.clock_event.c.id)).scalar_one()
+        second = late.execute(t.clock_event.insert().values(**event).returning(t.clock_event.c.id)).scalar_one()
+        assert first < second
+        late.commit()
+        seen = marks.mark(services)
+        early.commit()
+    assert marks.mark(services).changes_queue(seen)
+    assert not seen.is_news_after(marks.mark(services))
+
+
+@pytest.mark.parametrize("text", ["", "1.2.3", "1.2.3.4.5", "1.2.3.-4", "1.2.3.x", "1.2.3.٤"])
+def test_a_mark_that_is_none_is_no_news(text: str):
+    assert marks.Mark.parse(text) is None

@@ -101,6 +101,11 @@ def _ask(_number: int, _frame: FrameType | None) -> None:
     raise _Asked
 
 
+def _stepped_clock() -> dict[str, str]:
+    """What makes a process live by a stepped clock (``./dev trials --at``): the server's clock is the one that decides."""
+    return {name: os.environ[name] for name in ("LD_PRELOAD", "CLOCKSTEP_FILE") if name in os.environ}
+
+
 def _start_postgres(folder: Path) -> subprocess.Popen[bytes]:
     programs = _place_programs(folder)
     who = _unprivileged()
@@ -110,7 +115,7 @@ def _start_postgres(folder: Path) -> subprocess.Popen[bytes]:
         if who:
             os.chown(path, who["user"], who["group"])
     run.chmod(0o755)
-    environment = {"PATH": os.environ.get("PATH", ""), "LC_ALL": "C", "HOME": str(folder)}
+    environment = {"PATH": os.environ.get("PATH", ""), "LC_ALL": "C", "HOME": str(folder), **_stepped_clock()}
     subprocess.run(
         [programs / "initdb", "-D", data, "-U", "postgres", "-A", "trust", "-E", "UTF8", "--no-locale", "--no-sync"],
         check=True,

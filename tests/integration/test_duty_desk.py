@@ -323,7 +323,7 @@ def test_a_locked_desk_goes_on_ticking_and_does_nothing(house: House, client: Te
     assert 'data-due="' in html
     assert "绝密标题" not in html
     assert 'action="/unlock"' in html
-    assert 'action="/acknowledge"' not in re.sub(r"<form[^>]*hx-post[^>]*>", "", html)
+    assert "/acknowledge" not in html
     assert locked.post("/acknowledge", {"only": number}).status_code == 403
     assert rows(house, t.acknowledgement) == 0
     assert "绝密标题" not in locked.get("/desk/queue").text

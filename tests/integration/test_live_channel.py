@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -22,7 +23,7 @@ import pytest
 
 from huiying.domain.signing import Stage
 from huiying.now import utc_now
-from huiying.service import session_rows, sessions
+from huiying.service import marks, session_rows, sessions
 from huiying.service.services import Services
 from huiying.store import tables as t
 from huiying.store.db import Store, open_engine
@@ -41,19 +42,19 @@ _PATIENCE = 30
 class Listener:
     """One page's live channel: every event with its data, in order; ``over`` once the server has ended it."""
 
-    def __init__(self, url: str, cookie: str) -> None:
+    def __init__(self, url: str, cookie: str, seen: str = "") -> None:
         self.events: list[tuple[str, dict[str, Any]]] = []
         self.status = 0
         self.headers = httpx.Headers()
         self.over = threading.Event()
         self._more = threading.Condition()
-        threading.Thread(target=self._listen, args=(url, cookie), daemon=True).start()
+        threading.Thread(target=self._listen, args=(f"{url}/live?seen={seen}", cookie), daemon=True).start()
 
     def _listen(self, url: str, cookie: str) -> None:
         name = ""
         try:
             headers = {"cookie": f"hy_session={cookie}", "accept-encoding": "gzip"}
-            with httpx.stream("GET", f"{url}/live", headers=headers, timeout=_PATIENCE, trust_env=False) as answer:
+            with httpx.stream("GET", url, headers=headers, timeout=_PATIENCE, trust_env=False) as answer:
                 self.status, self.headers = answer.status_code, answer.headers
                 for line in answer.iter_lines():
                     if line.startswith("event:"):
@@ -180,6 +181,22 @@ def test_an_acknowledgement_is_told_to_other_pages_with_the_servers_time(web: We
     told = len(listener.events)
     web.acknowledge(zhang, web.clock())
     listener.wait_for("queue", after=told)
+
+
+def test_what_happens_between_a_page_and_its_stream_is_told_to_it(web: Web):
+    """Nobody listens yet when the colleague acknowledges: the first thing to be heard is that the queue has changed."""
+    zhang, wang = web.seat(), web.seat("wang")
+    clock_id = web.clock()
+    page = httpx.get(web.url, headers={"cookie": f"hy_session={wang.cookie}"}, trust_env=False, timeout=_PATIENCE).text
+    found = re.search(r'sse-connect="/live\?seen=([0-9.]+)"', page)
+    assert found
+    web.acknowledge(zhang, clock_id)
+    late = Listener(web.url, wang.cookie, found[1])
+    late.wait_for("feed")
+    assert late.names() == ["beat", "queue", "feed"]
+    fresh = Listener(web.url, wang.cookie, str(marks.mark(web.services)))
+    fresh.wait_for("beat", after=1)
+    assert set(fresh.names()) == {"beat"}
 
 
 def test_a_stream_ends_with_its_session_and_listening_keeps_nobody_awake(web: Web):

@@ -13,8 +13,9 @@ from huiying.domain.access import Permission
 from huiying.domain.errors import InvalidInput, NotFound
 from huiying.domain.kinds import Severity
 from huiying.domain.remaining import Urgency
-from huiying.service import acknowledging, desk, handover, oidc
+from huiying.service import acknowledging, desk, handover, marks, oidc
 from huiying.service.desk import Filters
+from huiying.service.fact_words import Say
 from huiying.service.services import Services
 from huiying.service.sessions import Session
 from huiying.web.callers import House
@@ -147,12 +148,14 @@ def _page(
     fault: str = "",
     kept: str = "",
 ) -> Response:
+    seen = marks.mark(services)  # before what is read now, so that nothing can fall in between
     found = desk.queue(services, session.actor, session.unit_id, filters, words_of(request))
     return render(
         request,
         "duty/page.html",
         status,
         now=found.now,
+        seen=str(seen),
         **_board(session, found, filters),
         **_lock(services, wanted, fault, kept),
         panel=_panel_or_none(request, services, session, incident or (found.lines[0].no if found.lines else "")),
@@ -213,14 +216,23 @@ def acknowledge(
     if not chosen:
         raise InvalidInput("clock", "没有勾选任何时钟，未作任何改动。请先勾选需要签收的时钟，再按“批量签收”。")
     done, missed = acknowledging.acknowledge_clocks(services, session.actor, chosen, "desk")
-    _ = words_of(request)
-    text = _("已签收 %(n)s 个时钟。签收不停止时钟，只有有效发布才能停止。") % {"n": done}
-    if missed:
-        text += _("另有 %(n)s 个已结束或不在您的权限范围内，未签收。") % {"n": missed}
+    text = _acknowledged(words_of(request), done, missed)
     filters = _filters_of(query)
     if request.headers.get("hx-request"):
         return _fragment(request, services, session, filters, text)
     return back(request, f"/?{address(filters)}", text)
+
+
+def _acknowledged(_: Say, done: list[tuple[str, str]], missed: int) -> str:
+    """One clock is named: the queue may have moved under the hand that pressed."""
+    if len(done) == 1:
+        no, name = done[0]
+        text = _("已签收 %(no)s %(rule)s。签收不停止时钟，只有有效发布才能停止。") % {"no": no, "rule": _(name)}
+    else:
+        text = _("已签收 %(n)s 个时钟。签收不停止时钟，只有有效发布才能停止。") % {"n": len(done)}
+    if missed:
+        text += _("另有 %(n)s 个已结束或不在您的权限范围内，未签收。") % {"n": missed}
+    return text
 
 
 # -- what the templates are given --------------------------------------------------------------------------------------

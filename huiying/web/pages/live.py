@@ -13,7 +13,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Annotated
 
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import JSONResponse
 from fastapi.sse import EventSourceResponse, ServerSentEvent
 from loguru import logger
@@ -23,8 +23,8 @@ from huiying.domain.access import Permission
 from huiying.domain.errors import Unavailable
 from huiying.domain.signing import Stage
 from huiying.now import monotonic
-from huiying.service import desk, sessions
-from huiying.service.desk import Mark
+from huiying.service import marks, sessions
+from huiying.service.marks import Mark
 from huiying.service.services import Services
 from huiying.service.sessions import Session
 from huiying.web.callers import House
@@ -99,6 +99,12 @@ class Watcher:
             self._task.cancel()
             self._task = None
 
+    def missed_since(self, seen: Mark | None) -> list[str]:
+        """What came into sight between the making of a page and its stream; what comes later is told as news."""
+        if seen is None or not self._mark.is_news_after(seen):
+            return []
+        return ["queue", "feed"] if self._mark.changes_queue(seen) else ["feed"]
+
     async def wait(self, known: _News, seconds: float) -> None:
         """Until there is other news than the known, the end, or the time is over."""
         if self.is_closing or self._news != known:
@@ -112,7 +118,7 @@ class Watcher:
             if monotonic() - self._told_at < self._pause():
                 continue
             found = await self._look()
-            if found is not None and found != self._mark:
+            if found is not None and found.is_news_after(self._mark):
                 self._tell(found)
             else:
                 self._in_a_row = 0
@@ -121,8 +127,7 @@ class Watcher:
         return _TELL_EVERY_IN_A_STORM if self._in_a_row >= _STORM_FROM else _TELL_EVERY
 
     def _tell(self, found: Mark) -> None:
-        same_queue = found.same_queue(self._mark)
-        self._news = _News(self._news.queue + (not same_queue), self._news.feed + 1)
+        self._news = _News(self._news.queue + found.changes_queue(self._mark), self._news.feed + 1)
         self._mark = found
         self._in_a_row, self._told_at = self._in_a_row + 1, monotonic()
         self._wake()
@@ -135,7 +140,7 @@ class Watcher:
     async def _look(self) -> Mark | None:
         """The end of the tables; while the store cannot answer nothing is known to have changed."""
         try:
-            return await run_in_threadpool(desk.mark, self._services)
+            return await run_in_threadpool(marks.mark, self._services)
         except Unavailable as error:
             logger.warning("the live channel cannot read the store: {}", error.message)
             return None
@@ -143,9 +148,15 @@ class Watcher:
 
 @router.get("/live", response_class=EventSourceResponse)
 async def live(
-    request: Request, services: House, session: Annotated[Session, allow(Permission.READ, locked_too=True)]
+    request: Request,
+    services: House,
+    session: Annotated[Session, allow(Permission.READ, locked_too=True)],
+    seen: Annotated[str, Query(max_length=100)] = "",
 ) -> AsyncIterator[ServerSentEvent]:
-    """Messages: ``beat`` (time only), ``queue`` and ``feed`` (ask again), ``locked``, ``ended``, ``closing``, ``full``."""
+    """Messages: ``beat`` (time only), ``queue`` and ``feed`` (ask again), ``locked``, ``ended``, ``closing``, ``full``.
+
+    ``seen`` is the mark of the page that listens.
+    """
     watcher: Watcher = request.app.state.live
     if watcher.is_full(session.id):
         yield ServerSentEvent(event="full", data={"text": _FULL}, retry=60_000)
@@ -154,6 +165,8 @@ async def live(
     try:
         await watcher.join(session.id)
         yield await _message(services, "beat", retry=1000)
+        for name in watcher.missed_since(Mark.parse(seen)):
+            yield await _message(services, name)
         while not watcher.is_closing:
             await watcher.wait(known, _BEAT_EVERY)
             ending = await _ending(watcher, services, secret, session)

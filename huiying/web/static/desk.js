@@ -303,17 +303,41 @@
 
   /* -- what outlives a refresh of the queue ------------------------------------------------------------------------- */
 
-  var ticked = {}, focused = "";
+  var ticked = {}, focused = "", pressedAt = 0, owed = false;
+  var LONGEST_PRESS = 1500, SHOWN = 12000; // ms
+
+  /* Between pressing and letting go a button must stay the same one, or the press comes to nothing. */
+  function press(event) {
+    if (!event.target.closest || !event.target.closest("#board")) return;
+    if (event.type === "keydown" && event.key !== " " && event.key !== "Enter") return;
+    if (event.type === "keydown" && event.repeat) return;
+    pressedAt = performance.now();
+    window.setTimeout(catchUp, LONGEST_PRESS + 50);
+  }
+
+  function letGo() {
+    pressedAt = 0;
+    window.setTimeout(catchUp, 0); // after the click, which comes last
+  }
+
+  function isPressed() { return pressedAt && performance.now() - pressedAt < LONGEST_PRESS; }
+
+  function catchUp() {
+    if (!owed || isPressed()) return;
+    owed = false;
+    window.htmx.trigger(byId("board"), "huiying:refresh");
+  }
 
   function remember(event) {
-    if (!event.detail.target || event.detail.target.id !== "board") return;
+    if (!event.detail.target || event.detail.target.id !== "board" || !event.detail.shouldSwap) return;
+    if (isPressed()) { event.detail.shouldSwap = false; owed = true; return; }
     ticked = {};
     var boxes = document.querySelectorAll("#board input[name=clock]:checked");
     for (var i = 0; i < boxes.length; i++) ticked[boxes[i].id] = true;
     var active = document.activeElement;
     focused = active && active.closest("#board") ? active.id || "" : "";
-    // After one's own acknowledgement nothing stays ticked.
-    if (event.detail.requestConfig && event.detail.requestConfig.verb === "post") ticked = {};
+    // What was acknowledged as ticked stays ticked no longer.
+    if (event.detail.requestConfig && event.detail.requestConfig.elt.hasAttribute("data-bulk")) ticked = {};
   }
 
   function recall(event) {
@@ -324,6 +348,13 @@
     enhance();
     count();
     mark();
+    dismiss();
+  }
+
+  /* What was done is said for a while over the foot of the page, so that no row moves under somebody's hand. */
+  function dismiss() {
+    var said = document.querySelector("#notices .toast");
+    if (said) window.setTimeout(function () { said.remove(); }, SHOWN);
   }
 
   /* How many are overdue stands in the tab's title: somebody who is reading another page sees it, too. */
@@ -386,10 +417,15 @@
     else if (strip()) lose();
   }
 
-  /* Nobody knows whether what was sent has arrived: the person is told, and looks again. */
-  function unanswered(event) {
-    if (event.detail.requestConfig.verb === "post") warn("unanswered");
-    else if (strip()) lose();
+  /* Nobody knows whether what was sent has arrived: the person is told, and looks again. Its button may have been renewed
+     since, and what happens to a button that is gone reaches nobody: the request itself is listened to. */
+  function watchAnswer(event) {
+    function unanswered() {
+      if (event.detail.requestConfig.verb === "post") warn("unanswered");
+      else if (strip()) lose();
+    }
+    event.detail.xhr.addEventListener("error", unanswered);
+    event.detail.xhr.addEventListener("timeout", unanswered);
   }
 
   /* Paper cannot be unfolded: it shows what the screen folds away, except for the forms. */
@@ -422,8 +458,7 @@
     count();
     mark();
     document.body.addEventListener("htmx:beforeSwap", foreign);
-    document.body.addEventListener("htmx:sendError", unanswered);
-    document.body.addEventListener("htmx:timeout", unanswered);
+    document.body.addEventListener("htmx:beforeSend", watchAnswer);
     document.body.addEventListener("htmx:beforeSwap", remember);
     document.body.addEventListener("htmx:afterSwap", recall);
     document.body.addEventListener("huiying:band", function () {
@@ -434,6 +469,8 @@
     window.addEventListener("afterprint", fold);
     document.addEventListener("click", choose, true);
     document.addEventListener("keydown", shortcut);
+    ["pointerdown", "keydown"].forEach(function (name) { document.addEventListener(name, press, { passive: true, capture: true }); });
+    ["pointerup", "pointercancel", "keyup"].forEach(function (name) { document.addEventListener(name, letGo, true); });
     var filters = document.querySelector("form.filters");
     if (filters) filters.addEventListener("change", function (event) { if (event.target.tagName === "SELECT") filters.submit(); });
     var keys = document.querySelector("button.keys"), help = byId("keys");
