@@ -40,11 +40,13 @@ def services(stage: Stage) -> Iterator[Services]:
 class Seat:
     """A sign-in of its own, at which time can be let pass."""
 
-    def __init__(self, services: Services, desk: Desk, stage: Stage, path: str, **options: Any) -> None:
+    def __init__(
+        self, services: Services, desk: Desk, stage: Stage, path: str, person: str = PERSON, **options: Any
+    ) -> None:
         self._services = services
-        self._secret, _csrf = session_of(services, PERSON)
+        self._secret, _csrf = session_of(services, person)
         self._url = stage.url
-        self.password = stage.password(PERSON)
+        self.password = stage.password(person)
         self.page = desk("", "", **options)
         self.page.context.add_cookies([{"name": "hy_session", "value": self._secret, "url": stage.url}])
         self.page.goto(f"{stage.url}{path}")
@@ -218,6 +220,32 @@ def test_what_was_being_written_is_back_in_its_form_after_the_unlocking(sit: Cal
     assert seat.page.input_value("#new-title") == "示例未写完的标题"
     assert seat.page.is_checked("input[value='emergency:major']")
     until(seat.page, "document.querySelectorAll('#preview .soon').length > 1")
+
+
+def test_what_was_being_written_outlasts_the_other_language_and_a_new_password(
+    services: Services, sit: Callable[..., Seat], stage: Stage
+):
+    """Two ways on which the locked page's own form does not come along."""
+    seat = sit("/incidents/new", person="zhiban3")  # whose password no other test needs
+    seat.page.locator("#new-title").press_sequentially("示例绕道的标题")
+    seat.pass_by(idle=timedelta(minutes=15))
+    seat.look_again()
+    seat.page.wait_for_selector("form.lock")
+    seat.page.click("form[action='/language'] button[value='en']")
+    seat.page.wait_for_selector("html[lang='en'] form.lock")
+    with services.store.transaction("test") as tx:
+        tx.run(t.account.update().where(t.account.c.person_id == seat.row().person_id).values(must_change=True))
+    seat.unlock()
+    seat.page.wait_for_url("**/password*")
+    assert "绕道" not in seat.page.content()
+    new = f"{seat.password}-neu"
+    seat.page.fill("#old_password", seat.password)
+    seat.page.fill("#new_password", new)
+    seat.page.fill("#again_password", new)
+    seat.page.press("#again_password", "Enter")
+    seat.page.wait_for_url("**/incidents/new")
+    until(seat.page, "document.querySelector('#new-title').value === '示例绕道的标题'")
+    assert seat.page.evaluate("Object.keys(sessionStorage).filter(name => name.startsWith('huiying'))") == []
 
 
 def test_a_preview_that_meets_the_lock_does_not_take_the_text_along(sit: Callable[..., Seat]):

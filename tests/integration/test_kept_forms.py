@@ -191,6 +191,26 @@ def test_a_page_that_locks_hands_over_what_was_being_written(house: House, clien
     assert noted(house) == []
 
 
+def test_what_a_locked_page_held_is_shown_after_another_way_in(house: House, client: TestClient, no: str):
+    """By the unit's own sign-in, say, which does not carry the form of the locked page."""
+    zhang = seat_of(house, client)
+    sessions.lock(house.services, zhang.cookie)
+    locked = zhang.post(f"/incidents/{no}/details", {"body": NOTE, "reason": "补充"}, headers=HERE)
+    sealed = hidden(locked.text, "/unlock")["kept"]
+    still = zhang.post("/kept/again", {"sealed": sealed}, headers=HERE)
+    assert still.status_code == 403
+    assert "一刻钟" not in still.text
+    zhang, _page = unlock(zhang, locked.text.replace('id="kept"', 'id="gone"'))
+    fresh = {"sealed": sealed, "csrf": hidden(zhang.get("/incidents").text, "/logout")["csrf"]}
+    li = seat_of(house, client, "li")
+    assert li.post("/kept/again", {"sealed": sealed}, headers=HERE).headers["location"] == "/"
+    assert zhang.post("/kept/again", {**fresh, "sealed": "x"}, headers=HERE).headers["location"] == "/"
+    page = zhang.post("/kept/again", fresh, headers=HERE)
+    assert page.status_code == 200
+    assert "写了一刻钟" in page.text
+    assert noted(house) == []
+
+
 @pytest.mark.parametrize(
     "to", ["//evil.example/x", "https://evil.example/", "/password", "/", "/admin/channels/x", "x"]
 )

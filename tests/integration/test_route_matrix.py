@@ -64,6 +64,7 @@ GET  /unlock                                  public 303
 POST /unlock                                  public
 POST /logout                                  public
 POST /kept                                    signed
+POST /kept/again                              signed
 GET  /devices                                 signed
 POST /devices/{session_id}/revoke             signed
 POST /devices/forget                          signed

@@ -157,6 +157,20 @@ def keep_draft(
     return review_page(request, kept) if kept is not None else shell.back(request, local_path(page))
 
 
+@router.post("/kept/again", dependencies=[Guarded])
+def look_again(
+    request: Request,
+    services: House,
+    session: Annotated[Session, allow(locked_too=True)],
+    sealed: Annotated[str, Form(max_length=3 * _LARGEST)] = "",
+) -> Response:
+    """A page that is open again, by whatever way, brings what a locked one held; the same rules as at the unlocking."""
+    kept = unseal(services, session, sealed)
+    if kept is None:
+        return shell.back(request, "/")
+    return review_page(request, kept) if session.is_open else locked_page(request, services, session, kept)
+
+
 def _fields(text: str) -> Iterable[tuple[str, str]]:
     try:
         given = json.loads(text)

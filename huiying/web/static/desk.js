@@ -108,7 +108,7 @@
 
   /* -- what somebody was writing ------------------------------------------------------------------------------------ */
 
-  var KEPT = "huiying-kept", MOST = 240000; // bytes that a request may carry, with room for the rest
+  var KEPT = "huiying-kept", SEALED = "huiying-sealed", MOST = 240000; // bytes that a request may carry, with room for the rest
 
   function isOurs(field) {
     return field.form && field.form.method === "post" && field.type !== "password" && !field.closest("header.top, #board");
@@ -150,19 +150,22 @@
   /* Give an unsent form to the server, which seals it into the alarm view. Tells whether there was one. */
   function handOver(here) {
     if (!touched || !document.contains(touched)) return false;
-    var fields = JSON.stringify(pairsOf(touched)), form = document.createElement("form");
+    var fields = JSON.stringify(pairsOf(touched));
     if (encodeURIComponent(fields).length > MOST) return false;
+    send("/kept", { to: localOf(touched), page: here, fields: fields });
+    return true;
+  }
+
+  function send(action, values) {
+    var form = document.createElement("form");
     form.method = "post";
-    form.action = "/kept";
+    form.action = action;
     form.hidden = true;
     addField(form, "csrf", document.body.getAttribute("data-csrf"));
-    addField(form, "to", localOf(touched));
-    addField(form, "page", here);
-    addField(form, "fields", fields);
+    Object.keys(values).forEach(function (name) { addField(form, name, values[name]); });
     document.body.appendChild(form);
     leaving = true;
     form.submit();
-    return true;
   }
 
   /* After unlocking, on the page that shows what was kept: take it along to the page where its form stands. */
@@ -177,6 +180,19 @@
     button.hidden = false;
     button.addEventListener("click", go);
     if (form.hasAttribute("data-draft")) go();
+  }
+
+  /* The unlocking may lead elsewhere first: to the unit's own sign-in, a new password, the other language. What a locked page
+     holds, sealed, goes along in this tab, and its person sees it on the first page that is open again. */
+  function carrySealed() {
+    var held = byId("kept"), sealed = null;
+    try {
+      if (held) { window.sessionStorage.setItem(SEALED, held.value); return; }
+      if (!seat()) return;
+      sealed = window.sessionStorage.getItem(SEALED);
+      window.sessionStorage.removeItem(SEALED);
+    } catch (error) { return; }
+    if (sealed && !byId("kept-form")) send("/kept/again", { sealed: sealed });
   }
 
   function refill() {
@@ -227,6 +243,7 @@
   }
 
   function watchSession() {
+    carrySealed();
     if (!seat()) return;
     offerRefill();
     refill();
