@@ -133,7 +133,7 @@ class Tour:
         no = self.numbers[-1]
         for url in (
             "/?q=示例", "/?q=nothing+at+all", "/?state=overdue", f"/?incident={no}", "/incidents?text=示例", "/incidents?text=none",
-            "/desk/feed?since=0", "/desk/queue?auto=1", f"/runs?incident={no}", "/runs?incident=2026-9999", "/runs?day=2001-01-01",
+            "/desk/feed", "/desk/queue?auto=1", f"/runs?incident={no}", "/runs?incident=2026-9999", "/runs?day=2001-01-01",
             "/inbox?only=unread", "/rules/whatif?kind=opinion&detected_at=2026-03-10T08:40",
             "/rules/whatif?severity=major&occurred_at=2026-03-10T08:40&unit=chengbei", "/rules/whatif?occurred_at=tomorrow",
             "/rules/whatif?kind=opinion&severity=major", "/?page=0", "/runs?after=-1", f"/?q={'x' * 300}", "/rules/calendar?year=2024", "/nowhere", "/desk/panel/2026-9999",

@@ -493,7 +493,7 @@ def news(services: Services, actor: Actor, no: str, seen: int, say: Say = str) -
 # -- the feed ----------------------------------------------------------------------------------------------------------
 
 
-def feed(services: Services, actor: Actor, most: int = 12, say: Say = str) -> list[Event]:
+def feed(services: Services, actor: Actor, most: int = 20, say: Say = str) -> list[Event]:
     """What happened last anywhere the person may look, newest first: facts, clocks, messages."""
     with services.store.reading() as tx:
         own = [concerned(tx, actor)]

@@ -118,6 +118,7 @@ def test_an_acknowledgement_is_seen_by_a_colleague_within_two_seconds(stage: Sta
         took.append(time.monotonic() - began)
         assert there.locator(f"{row} .chip.acked").count() >= max(before, 1)
     assert min(took) <= 2, took
+    until(there, "no => document.getElementById('feed-newest').textContent.startsWith(no + ' 签收')", _number(row))
 
 
 #: Sets a flag when the acknowledgement of a row changes, whatever else happens to the board.
@@ -252,6 +253,18 @@ def test_the_panel_follows_what_a_colleague_does_and_the_row_stays_marked(stage:
     until(here, "was => document.querySelector('#panel .events').textContent.includes('签收 示例处室负责人')", was)
     assert here.locator(f"#board tr.here[data-no='{no}']").count() >= 1
     assert here.locator("#board tr.here").count() == here.locator(f"#board tr[data-no='{no}']").count()
+
+
+@pytest.mark.parametrize("place", ["#board a.main", "#panel a", "#feed a"])
+def test_the_keyboard_stays_where_it_was_when_the_page_renews_itself(desk: Desk, place: str):
+    page = desk("duty", "/")
+    until(page, "Boolean(window.huiyingDesk)")
+    page.locator(place).last.focus()
+    where = page.evaluate("document.activeElement.href")
+    page.evaluate("document.activeElement.was = true")
+    page.evaluate("['#board', '#panel [data-shown]', '#feed'].forEach(e => htmx.trigger(e, 'huiying:refresh'))")
+    until(page, "document.activeElement.was === undefined && document.activeElement !== document.body")
+    assert page.evaluate("document.activeElement.href") == where
 
 
 def test_an_acknowledgement_that_does_not_arrive_says_so(desk: Desk, watches: list[Watch]):

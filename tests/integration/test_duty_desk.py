@@ -190,6 +190,21 @@ def test_mine_is_also_what_i_was_asked(house: House, zhang: Seat):
     assert "已送出" in zhang.get("/").text, "the feed tells of messages"
 
 
+def test_the_feed_tells_of_a_message_that_is_written_down_late(house: House, zhang: Seat):
+    """Its attempt had ended before what a page has shown already: the page asks for the list, not for what is later."""
+    number = clock(house, incident(house, 900), timedelta(hours=1))
+    body = {"title": "示例", "kind": "emergency", "severity": "major", "criterion": "示例", "unit_id": "office",
+            "times": {"occurred_at": {"value": "2025-06-02T08:00:00+08:00", "source": "示例"}}}  # fmt: skip
+    zhang.client.post("/api/v1/incidents", json=body, headers=house.bearer("zhao"))
+    run_engine_once(house.services)
+    with house.services.store.transaction("test") as tx:
+        tx.run(t.delivery_attempt.update().values(ended_at=tx.now - timedelta(seconds=3)))
+    zhang.post("/acknowledge", {"only": number})
+    lines = re.findall(r"<li.*?</li>", zhang.get("/desk/feed?auto=1").text, re.DOTALL)
+    assert "签收" in lines[0]
+    assert any("已送出" in line for line in lines[1:])
+
+
 def test_a_long_queue_is_paged_on_the_server_and_weighs_little(house: House, zhang: Seat):
     one = incident(house, 1)
     due = house.clock() + timedelta(hours=2)

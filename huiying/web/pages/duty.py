@@ -21,7 +21,6 @@ from huiying.service.sessions import Session
 from huiying.web.callers import House
 from huiying.web.pages.navigation import home
 from huiying.web.pages.shell import Guarded, allow, back, page_headers, render, words_of
-from huiying.web.pages.shown_times import epoch
 from huiying.web.pages.sign_in import elsewhere, local_path
 
 router = APIRouter(include_in_schema=False)
@@ -162,7 +161,7 @@ def _page(
         chosen=incident,
         handovers=handover.pending(services, session.actor) if session.stage == "open" else [],
         severities=[(word.value, word.zh) for word in Severity],
-        **_feed(request, services, session, 0),
+        events=_feed(request, services, session),
     )
 
 
@@ -197,9 +196,12 @@ def panel(request: Request, services: House, session: Reader, no: str) -> Respon
 
 
 @router.get("/desk/feed")
-def feed(request: Request, services: House, session: Reader, since: Annotated[int, Query(ge=0)] = 0) -> Response:
-    """What happened after the instant ``since`` (milliseconds), newest first."""
-    return render(request, "duty/feed_lines.html", fresh=True, **_feed(request, services, session, since))
+def feed(request: Request, services: House, session: Reader) -> Response:
+    """What happened last, newest first.
+
+    Always the whole list: messages are written down a little after what they tell of, and lines of several grow.
+    """
+    return render(request, "duty/feed_lines.html", events=_feed(request, services, session))
 
 
 @router.post("/acknowledge", dependencies=[Guarded])
@@ -276,8 +278,5 @@ def _panel_or_none(request: Request, services: Services, session: Session, no: s
         return None
 
 
-def _feed(request: Request, services: Services, session: Session, since: int) -> dict[str, Any]:
-    if session.stage != "open":
-        return {"events": [], "since": since}
-    events = [event for event in desk.feed(services, session.actor, say=words_of(request)) if epoch(event.at) > since]
-    return {"events": events, "since": max((epoch(event.at) for event in events), default=since)}
+def _feed(request: Request, services: Services, session: Session) -> list[desk.Event]:
+    return desk.feed(services, session.actor, say=words_of(request)) if session.stage == "open" else []

@@ -318,14 +318,14 @@
     window.setInterval(function () { if (!document.hidden && performance.now() - heardAt > BEATS) lose(); }, 2000);
   }
 
-  /* -- what outlives a refresh of the queue ------------------------------------------------------------------------- */
+  /* -- what outlives a renewal of the queue, the panel, the feed ----------------------------------------------------- */
 
-  var ticked = {}, focused = "", pressedAt = 0, owed = false;
+  var ticked = {}, focused = "", newest = "", pressedAt = 0, owed = false;
   var LONGEST_PRESS = 1500, SHOWN = 12000; // ms
 
   /* Between pressing and letting go a button must stay the same one, or the press comes to nothing. */
   function press(event) {
-    if (!event.target.closest || !event.target.closest("#board")) return;
+    if (!event.target.closest || !event.target.closest("#board, #panel, #feed")) return;
     if (event.type === "keydown" && event.key !== " " && event.key !== "Enter") return;
     if (event.type === "keydown" && event.repeat) return;
     pressedAt = performance.now();
@@ -342,36 +342,73 @@
   function catchUp() {
     if (!owed || isPressed()) return;
     owed = false;
-    window.htmx.trigger(byId("board"), "huiying:refresh");
+    refresh();
   }
 
+  function renewed(event) {
+    var place = event.detail.target;
+    return place && /^(board|panel|feed)$/.test(place.id) ? place : null;
+  }
+
+  /* Not what the person at the desk asked to see, but what the page fetches by itself or gets as an answer to a press. */
+  function mayWait(asked) { return asked.verb === "post" || /[?&]auto=1/.test(asked.path); }
+
   function remember(event) {
-    if (!event.detail.target || event.detail.target.id !== "board" || !event.detail.shouldSwap) return;
-    if (isPressed()) { event.detail.shouldSwap = false; owed = true; return; }
+    var place = renewed(event), asked = event.detail.requestConfig;
+    if (!place || !event.detail.shouldSwap) return;
+    if (isPressed() && mayWait(asked)) { event.detail.shouldSwap = false; owed = true; return; }
+    focused = place.contains(document.activeElement) ? handleOf(document.activeElement) : "";
+    if (place.id !== "board") return;
     ticked = {};
+    if (asked.elt.hasAttribute("data-bulk")) return; // what was acknowledged as ticked stays ticked no longer
     var boxes = document.querySelectorAll("#board input[name=clock]:checked");
     for (var i = 0; i < boxes.length; i++) ticked[boxes[i].id] = true;
-    var active = document.activeElement;
-    focused = active && active.closest("#board") ? active.id || "" : "";
-    // What was acknowledged as ticked stays ticked no longer.
-    if (event.detail.requestConfig && event.detail.requestConfig.elt.hasAttribute("data-bulk")) ticked = {};
+  }
+
+  /* How an element is found again after it was renewed. */
+  function handleOf(element) {
+    if (element.id) return "#" + element.id;
+    return element.hasAttribute("href") ? "a[href=\"" + element.getAttribute("href") + "\"]" : "";
   }
 
   function recall(event) {
-    if (event.detail.target && event.detail.target.id === "panel") mark();
-    if (!event.detail.target || event.detail.target.id !== "board") return;
+    var place = renewed(event), again = place && focused ? place.querySelector(focused) : null;
+    if (!place) return;
+    if (again) again.focus({ preventScroll: true });
+    if (place.id === "board") recallBoard();
+    if (place.id === "feed") tellNewest();
+    mark();
+  }
+
+  function recallBoard() {
     Object.keys(ticked).forEach(function (id) { if (byId(id)) byId(id).checked = true; });
-    if (focused && byId(focused)) byId(focused).focus();
     enhance();
     count();
-    mark();
     dismiss();
+  }
+
+  function newestLine() {
+    var line = document.querySelector("#feed li:not(.empty)");
+    return line ? line.textContent.trim() : "";
+  }
+
+  /* Who listens instead of looking hears the newest line alone, not the list again. */
+  function tellNewest() {
+    var line = newestLine(), place = byId("feed-newest");
+    if (line && line !== newest) {
+      place.textContent = document.querySelector("#feed a").textContent + " ";
+      place.appendChild(document.querySelector("#feed li > span").cloneNode(true));
+    }
+    newest = line;
   }
 
   /* What was done is said for a while over the foot of the page, so that no row moves under somebody's hand. */
   function dismiss() {
     var said = document.querySelector("#notices .toast");
-    if (said) window.setTimeout(function () { said.remove(); }, SHOWN);
+    if (!said) return;
+    function hide() { said.remove(); }
+    said.addEventListener("click", hide);
+    window.setTimeout(hide, SHOWN);
   }
 
   /* How many are overdue stands in the tab's title: somebody who is reading another page sees it, too. */
@@ -495,12 +532,7 @@
       keys.hidden = false;
       keys.addEventListener("click", function () { help.showModal(); });
     }
-    var feed = byId("feed");
-    if (feed) feed.addEventListener("htmx:afterSwap", function () {
-      var nothing = feed.querySelector("li.empty");
-      if (nothing && feed.children.length > 1) feed.removeChild(nothing);
-      while (feed.children.length > 40) feed.removeChild(feed.lastElementChild);
-    });
+    newest = newestLine();
   }
 
   if (window.htmx) window.htmx.createEventSource = open;
