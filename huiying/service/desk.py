@@ -30,6 +30,7 @@ from huiying.service.views import unit_names, zh
 from huiying.store import incidents as repo
 from huiying.store import tables as t
 from huiying.store.db import Tx
+from huiying.store.scenes import roots
 
 PAGE = 200
 #: Clocks that count down or have run out and are not answered; what starts later is not on the desk yet.
@@ -179,6 +180,13 @@ def unit_name(services: Services, unit_id: str) -> str:
     """A unit's name; empty where it does not exist."""
     with services.store.reading() as tx:
         return str(tx.value(sa.select(t.unit.c.name).where(t.unit.c.id == unit_id)) or "")
+
+
+def house_name(services: Services) -> str:
+    """The name of the one office at the top of the tree; empty where there is none yet, or more than one."""
+    with services.store.reading() as tx:
+        top = roots(tx)
+        return str(tx.value(sa.select(t.unit.c.name).where(t.unit.c.id == top[0])) or "") if len(top) == 1 else ""
 
 
 # -- the queue ---------------------------------------------------------------------------------------------------------

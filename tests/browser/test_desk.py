@@ -431,6 +431,20 @@ def test_an_incident_is_registered_with_the_keyboard_alone(stage: Stage, desk: D
     assert title in numbers(stage.folder)
 
 
+def test_a_suggested_unit_is_taken_over_by_one_press(desk: Desk):
+    page = desk("duty", "/incidents/new")
+    page.locator("#new-title").press_sequentially("示例学校疑似食物中毒")
+    page.check("input[value='emergency:general']")
+    lines = page.locator("#competent li")
+    lines.first.wait_for()
+    assert [line.split()[0] for line in lines.all_inner_texts()] == ["示例市卫生健康委", "示例市教育局"]
+    assert page.input_value("#new-unit_id") == "main", "nothing is chosen for anybody"
+    lines.first.locator("button").click()
+    lines.first.wait_for(state="detached")
+    assert page.input_value("#new-unit_id") == "health"
+    assert page.locator("#preview .soon").count() > 0
+
+
 def test_the_keys_that_the_labels_name_make_registering_short(stage: Stage, desk: Desk):
     """From the main screen to the registered incident in at most twenty key presses beside the two texts."""
     page = desk("duty", "/")

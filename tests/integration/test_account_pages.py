@@ -180,6 +180,13 @@ def test_over_https_the_cookie_is_secure(house, app):
     assert "; secure" in chosen.lower()
 
 
+def test_the_office_is_named_where_one_signs_in(house, browser):
+    assert '<p class="unit" title="示例市政务公开办">示例市政务公开办</p>' in browser.get("/login").text
+    with house.services.store.transaction("test") as tx:
+        tx.run(t.unit.insert().values(id="other", name="示例县政府办公室"))
+    assert 'class="unit"' not in browser.get("/login").text, "of two offices neither is the one"
+
+
 def test_the_last_sign_in_is_shown_after_the_next(house, browser):
     settle(house, browser, "zhang")
     browser.sign_out()

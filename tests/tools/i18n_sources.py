@@ -34,6 +34,7 @@ ELSEWHERE: Mapping[str, str] = {
     "huiying/domain/audit_check.py:parse_anchors": _READ,
     "huiying/domain/audit_words.py": "the audit page gives other readers the action's own name",
     "huiying/domain/clock.py:_action_clocks": _RECORD,
+    "huiying/domain/competence.py": "words that are looked for in titles",
     "huiying/domain/compose.py": _LETTER,
     "huiying/domain/duration.py:human_left": _ITSELF,
     "huiying/domain/duration.py:_parts": _ITSELF,

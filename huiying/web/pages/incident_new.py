@@ -8,6 +8,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Request, Response
 
 from huiying.domain.access import Permission
+from huiying.domain.competence import Competent, competent
 from huiying.domain.errors import HuiyingError, InvalidInput
 from huiying.domain.freetext import BODY_LIMIT, NOTICE_TITLE_LIMIT, TITLE_LIMIT
 from huiying.domain.kinds import Severity
@@ -46,7 +47,7 @@ def preview(request: Request, services: House, fields: Form, session: Registrar)
     """What would start; as a part for the script, as the whole form for browsers without one."""
     shown = preview_of(services, session, fields)
     if request.headers.get("hx-request"):
-        return render(request, "incidents/preview.html", preview=shown)
+        return render(request, "incidents/preview.html", preview=shown, scripted=True)
     return _form(request, services, session, fields.typed(), key=fields.text("key"), preview=shown)
 
 
@@ -119,6 +120,7 @@ def _form(
         times=[(str(kind), kind.zh) for kind in STATED],
         limits={"title": TITLE_LIMIT, "body": BODY_LIMIT, "notice_title": NOTICE_TITLE_LIMIT},
         preview=preview,
+        scripted=False,
     )
 
 
@@ -126,6 +128,13 @@ def _step(reminder: dict[str, Any], fields: Fields) -> str:
     """Which of the clock's messages it is, in the reader's language."""
     kind = str(reminder["kind_zh"])
     return queries.step_of(reminder["kind"], reminder["step"], fields.say) or fields.say(kind)
+
+
+def _competent(services: Services, session: Session, fields: Fields) -> tuple[Competent, ...]:
+    """Units that may be in charge; nothing where the chosen one is the likeliest of them."""
+    units = incident_desk.units_for_registering(services, session.actor)
+    found = competent(fields.text("title"), ((unit["id"], unit["name"]) for unit in units))
+    return () if found and found[0].unit_id == fields.text("unit_id") else found
 
 
 # -- the preview -------------------------------------------------------------------------------------------------------
@@ -146,6 +155,7 @@ def preview_of(services: Services, session: Session, fields: Fields) -> dict[str
     found: dict[str, Any] = {
         "errors": reading.errors,
         "alike": alike,
+        "competent": _competent(services, session, fields),
         "clocks": [],
         "untimed": [],
         "provisional": False,

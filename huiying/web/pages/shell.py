@@ -22,7 +22,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined, pass_context
 from jinja2.runtime import Context
 from starlette.concurrency import run_in_threadpool
 
-from huiying.domain.errors import Forbidden
+from huiying.domain.errors import Forbidden, Unavailable
 from huiying.domain.remaining import human_left
 from huiying.domain.sentences import value_told
 from huiying.service import desk as desk_views
@@ -187,11 +187,19 @@ def _waiting(request: Request, session: Session | None) -> dict[str, int]:
 
 
 def _unit_name(request: Request, session: Session | None) -> str:
-    """The name of the unit in the header, asked for once per request; nothing where the store cannot answer."""
-    if session is None or getattr(request.state, "store_failed", False):
+    """The name in the header, asked for once per request: one's unit, before signing in the office whose system this is.
+
+    Nothing where the store cannot answer: who wants to sign in is told so by the signing in itself.
+    """
+    if getattr(request.state, "store_failed", False):
         return ""
     if not hasattr(request.state, "unit_name"):
-        request.state.unit_name = desk_views.unit_name(request.app.state.services, session.unit_id)
+        services = request.app.state.services
+        try:
+            found = desk_views.unit_name(services, session.unit_id) if session else desk_views.house_name(services)
+        except Unavailable:
+            found = ""
+        request.state.unit_name = found
     return str(request.state.unit_name)
 
 

@@ -30,6 +30,16 @@
     if (wanted.tagName === "BUTTON") wanted.click();
   });
 
+  /* A suggestion is taken over into its field by one press. */
+  document.addEventListener("click", function (event) {
+    var button = event.target.closest && event.target.closest("[data-take]");
+    if (!button) return;
+    var field = document.getElementById(button.getAttribute("data-take"));
+    field.value = button.getAttribute("data-value");
+    field.dispatchEvent(new Event("change", { bubbles: true }));
+    field.focus();
+  });
+
   var summary = document.getElementById("error-summary");
   if (summary) { summary.focus(); }
 
