@@ -189,7 +189,7 @@ recovery_code = Table(
     Column("used_at", Instant),
     Index(None, "person_id"),
 )
-login_failure = Table(  # "name:<hash of what was typed>" or "client:<address>"; unknown names count like known ones
+login_failure = Table(  # "name:<hash of what was typed>", "desk:<session>", "client:<address>"; unknown names count, too
     "login_failure",
     metadata,
     Column("key", String(80), primary_key=True),
