@@ -295,6 +295,7 @@ def serve(settings: Settings, say: Callable[[str], None] = print) -> None:
     from huiying.supervisor import Supervisor
 
     began = monotonic()
+    refuse_mixing(settings)
     with _only_server(settings):
         _refuse_taken_ports(settings)
         say(f"回应系统正在启动 … 数据目录 {settings.data_dir}")
@@ -308,6 +309,21 @@ def serve(settings: Settings, say: Callable[[str], None] = print) -> None:
 
         Supervisor(_children(settings), _relay(settings, say), on_ready=ready).run()
     say("回应系统已停止。")
+
+
+def refuse_mixing(settings: Settings) -> None:
+    """Sample data and real ones never share a directory; who is refused leaves it byte for byte as it was."""
+    from huiying.service import demo
+    from huiying.store.db import Store, open_as_it_is
+
+    engine = open_as_it_is(settings.store_url)
+    if engine is None:
+        return
+    store = Store(engine, utc_now)
+    try:
+        demo.refuse_mixing(store, sample=settings.demo)
+    finally:
+        store.close()
 
 
 def _settle_sample_data(services: Services, say: Callable[[str], None]) -> None:

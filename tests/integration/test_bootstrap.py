@@ -6,6 +6,8 @@ import errno
 import os
 import shutil
 import stat
+import subprocess
+import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -17,7 +19,7 @@ import sqlalchemy as sa
 from config.settings import Settings, load_settings
 from huiying import bootstrap
 from huiying.domain.errors import Refused, Unavailable
-from huiying.service import backup
+from huiying.service import backup, people
 from huiying.service.archive import open_archive
 from huiying.service.backup import verify_archive
 from huiying.service.former import BEFORE_UPGRADE
@@ -25,7 +27,7 @@ from huiying.service.services import Services
 from huiying.store import tables as t
 from huiying.store.schema import VERSION_TABLE, schema_version
 from huiying.store.tables import SCHEMA_VERSION
-from tests.fakes.house import cheap_passwords
+from tests.fakes.house import OPERATOR, cheap_passwords
 
 __all__ = ["cheap_passwords"]
 
@@ -241,6 +243,72 @@ def test_a_backup_with_a_sound_audit_chain_stays_beside_one_whose_chain_is_broke
     power_cut(settings)
     newest = power_cut(settings)
     assert kept_of(settings) == [sound, newest]
+
+
+def contents_of(folder: Path) -> dict[str, tuple[bytes, int]]:
+    return {path.name: (path.read_bytes(), path.stat().st_mtime_ns) for path in folder.iterdir()}
+
+
+def add_a_person(settings: Settings) -> None:
+    services = bootstrap.build(settings)
+    people.add_person(services, OPERATOR, "zhang", name="张一", unit_id="main")
+    services.store.close()
+
+
+def test_a_demo_is_refused_on_real_data_of_a_former_schema_before_anything_is_touched(settings: Settings):
+    add_a_person(settings)
+    make_former(settings)
+    before = contents_of(settings.data_dir)
+    said: list[str] = []
+    with pytest.raises(Refused, match="已有 0 个事项、1 名人员，不是演示数据"):
+        bootstrap.serve(settings.model_copy(update={"demo": True}), said.append)
+    assert contents_of(settings.data_dir) == before
+    assert said == []
+    store = bootstrap.open_store(settings)
+    assert schema_version(store.engine) == 1
+    store.close()
+
+
+def test_sample_data_of_a_former_schema_are_refused_for_real_work_before_anything_is_touched(settings: Settings):
+    services = bootstrap.build(settings)
+    with services.store.transaction("test") as tx:
+        tx.run(t.setting.insert().values(key="demo", value={"complete": True}, updated_at=tx.now))
+    services.store.close()
+    make_former(settings)
+    before = contents_of(settings.data_dir)
+    with pytest.raises(Refused, match="只能加 --demo 启动"):
+        bootstrap.serve(settings)
+    assert contents_of(settings.data_dir) == before
+
+
+_KILLED = """
+import os, sys
+from pathlib import Path
+from config.settings import load_settings
+from huiying.bootstrap import build
+from huiying.service import people
+from tests.fakes.house import OPERATOR
+services = build(load_settings(data_dir=Path(sys.argv[1])))
+people.add_person(services, OPERATOR, "zhang", name="张一", unit_id="main")
+os._exit(9)
+"""
+
+
+def test_what_a_killed_process_has_left_in_the_log_counts_when_a_demo_is_refused(tmp_path: Path):
+    settings = load_settings(data_dir=tmp_path / "data")
+    bootstrap.build(settings).store.close()
+    root = Path(bootstrap.__file__).parents[1]
+    done = subprocess.run([sys.executable, "-c", _KILLED, settings.data_dir], cwd=root, check=False)
+    assert done.returncode == 9
+    before = contents_of(settings.data_dir)
+    assert before["huiying.db-wal"][0]
+    with pytest.raises(Refused, match="1 名人员，不是演示数据"):
+        bootstrap.serve(settings.model_copy(update={"demo": True}))
+    after = contents_of(settings.data_dir)
+    index = {"huiying.db-shm"}  # SQLite's own: it holds nothing and is made anew by who opens the database first
+    assert {name: after[name] for name in after if name not in index} == {
+        name: before[name] for name in before if name not in index
+    }
 
 
 def test_rule_files_are_read_again_only_when_they_change(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
