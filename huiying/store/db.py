@@ -151,7 +151,7 @@ class Store:
         except PoolTimeout as error:
             raise Unavailable("系统繁忙：等不到空闲的数据库连接，本次操作未写入。请稍后重试。") from error
         except DBAPIError as error:
-            if _is_outage(error):
+            if is_outage(error):
                 raise unavailable(error) from error
             raise
 
@@ -188,7 +188,8 @@ def _is_uncertain(error: DBAPIError) -> bool:
     return isinstance(error.orig, sqlite3.OperationalError) and not plain
 
 
-def _is_outage(error: DBAPIError) -> bool:
+def is_outage(error: DBAPIError) -> bool:
+    """Whether the database itself is away or damaged, whatever it was asked."""
     return isinstance(error, OperationalError) or error.connection_invalidated or _is_damage(error)
 
 
