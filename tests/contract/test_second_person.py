@@ -155,6 +155,23 @@ def test_what_cannot_be_carried_out_any_more_says_why(services: Services, clock:
     assert "已结束" in second_person.show_request(services, ZHANG, number)["obstacle"]
 
 
+@pytest.mark.parametrize("decide", [incidents.approve, incidents.reject])
+@pytest.mark.parametrize("name", ["void", "transfer_feedback"])
+def test_a_unit_that_helps_decides_no_request_of_the_lead(
+    services: Services, clock: FakeClock, name: str, decide: Callable[..., Any]
+):
+    """Who decides is who is told so: the lead unit's own line."""
+    no, number = ASKED[name](services, clock)
+    with services.store.transaction("test") as tx:
+        tx.run(t.incident.update().where(t.incident.c.no == no).values(co_units=["health"]))
+    helper = acting("qian", AccessRole.APPROVER, units=("health",))
+    assert second_person.list_pending(services, helper)["requests"] == []
+    with pytest.raises(Forbidden, match="由其他单位主办"):
+        decide(services, helper, number)
+    assert second_person.show_request(services, ZHANG, number)["state"] == "pending"
+    decide(services, WANG, number)
+
+
 def kept(services: Services, no: str, name: str) -> int:
     """One odd request, kept as if somebody had asked for it."""
     command, payload = ODD[name]
