@@ -281,6 +281,23 @@ def test_sample_data_of_a_former_schema_are_refused_for_real_work_before_anythin
     assert contents_of(settings.data_dir) == before
 
 
+def test_the_command_that_makes_sample_data_refuses_real_ones_rather_than_asking_for_their_upgrade(tmp_path: Path):
+    settings = load_settings(data_dir=tmp_path / "data")
+    add_a_person(settings)
+    make_former(settings)
+    before = contents_of(settings.data_dir)
+    done = subprocess.run(
+        [sys.executable, "-P", "-m", "huiying.cli", "demo"],
+        env={**os.environ, "HUIYING_DATA_DIR": str(settings.data_dir)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert "1 名人员，不是演示数据" in done.stdout + done.stderr
+    assert contents_of(settings.data_dir) == before
+
+
 _KILLED = """
 import os, sys
 from pathlib import Path
