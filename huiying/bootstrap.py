@@ -23,7 +23,7 @@ from types import FrameType
 from typing import TYPE_CHECKING
 
 from config.settings import Settings
-from huiying.domain.errors import HuiyingError, Refused
+from huiying.domain.errors import Refused
 from huiying.now import monotonic, utc_now
 from huiying.service.services import Services
 
@@ -36,8 +36,6 @@ if TYPE_CHECKING:
 
 WARNING = "本系统不得登记涉密信息。"
 SYNCED = "rules_synced"
-#: A backup made before an upgrade: followed by the version of the schema in it and the moment.
-BEFORE_UPGRADE = "before-upgrade-from-schema-"
 _PROBE_SECONDS = 1.0
 _TROUBLE = re.compile(r"(?i)error|warning|critical|exception|traceback")
 _LOCK_FILE = "serve.lock"
@@ -81,6 +79,7 @@ def open_store(settings: Settings) -> Store:
 
 
 def _prepare(services: Services, *, upgrade_schema: bool) -> None:
+    from huiying.service.former import keep_former
     from huiying.store.schema import check_version, schema_version, upgrade
     from huiying.store.tables import SCHEMA_VERSION
 
@@ -89,7 +88,7 @@ def _prepare(services: Services, *, upgrade_schema: bool) -> None:
         found = schema_version(engine)
         if upgrade_schema or found == 0:
             if 0 < found < SCHEMA_VERSION:
-                _keep_former(services, found)
+                keep_former(services.store, folder, found)
             upgrade(engine)
         else:
             check_version(engine)
@@ -97,20 +96,6 @@ def _prepare(services: Services, *, upgrade_schema: bool) -> None:
         sync_rules(services)
         if _is_empty(services):
             _furnish(services)
-
-
-def _keep_former(services: Services, version: int) -> None:
-    """A backup of everything as it was: there is no other way back from an upgrade. Without it nothing is upgraded."""
-    from loguru import logger
-
-    from huiying.service.backup import backup
-
-    target = services.settings.data_dir / f"{BEFORE_UPGRADE}{version}-{services.store.now():%Y%m%dT%H%M%SZ}.zip"
-    try:
-        made = backup(services.store, target, actor="system:upgrade")
-    except HuiyingError as error:
-        raise Refused(f"升级前的备份未能完成，数据库结构未升级，数据未作任何改动。{error.message}") from error
-    logger.warning("the database is brought up to date; the former one lies in {}", made.path.name)
 
 
 def _is_empty(services: Services) -> bool:
@@ -310,6 +295,7 @@ def serve(settings: Settings, say: Callable[[str], None] = print) -> None:
     from huiying.supervisor import Supervisor
 
     began = monotonic()
+    refuse_mixing(settings)
     with _only_server(settings):
         _refuse_taken_ports(settings)
         say(f"回应系统正在启动 … 数据目录 {settings.data_dir}")
@@ -323,6 +309,21 @@ def serve(settings: Settings, say: Callable[[str], None] = print) -> None:
 
         Supervisor(_children(settings), _relay(settings, say), on_ready=ready).run()
     say("回应系统已停止。")
+
+
+def refuse_mixing(settings: Settings) -> None:
+    """Sample data and real ones never share a directory; who is refused leaves it byte for byte as it was."""
+    from huiying.service import demo
+    from huiying.store.db import Store, open_as_it_is
+
+    engine = open_as_it_is(settings.store_url)
+    if engine is None:
+        return
+    store = Store(engine, utc_now)
+    try:
+        demo.refuse_mixing(store, sample=settings.demo)
+    finally:
+        store.close()
 
 
 def _settle_sample_data(services: Services, say: Callable[[str], None]) -> None:

@@ -81,10 +81,12 @@ def _with_own_links(settings: Settings) -> Settings:
 def demo() -> None:
     """在空数据目录中生成演示数据（虚构的示例市）并打印登录账号；之后用 huiying serve --demo 启动。"""
     from config.settings import load_settings
-    from huiying.bootstrap import build
+    from huiying.bootstrap import build, refuse_mixing
     from huiying.service.demo import prepare
 
-    services = build(_with_own_links(load_settings(demo=True)))
+    settings = load_settings(demo=True)
+    refuse_mixing(settings)
+    services = build(_with_own_links(settings))
     try:
         text = prepare(services, session.say)
     finally:

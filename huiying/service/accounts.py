@@ -17,7 +17,6 @@ from huiying.domain.text import line
 from huiying.service import device_marks, first_run, lockout, resets, second_factor, session_rows, sessions, tokens
 from huiying.service.actor import Actor
 from huiying.service.hashing import hash_password, matches
-from huiying.service.lockout import Door
 from huiying.service.scope import require_reach
 from huiying.service.second_factor import Enrolment
 from huiying.service.services import Services
@@ -55,7 +54,7 @@ def change_password(
         locked = sessions.closed(tx, row.browser_id, row.person_id) if asked else None
         if old_right and not locked:
             return _set_password(services, tx, present, history, digest)
-        door = Door(row.person_id, row.person_id, client or row.client)
+        door = lockout.name_door(row.person_id, row.person_id, client or row.client)
         locked = sessions.note_wrong(tx, row.browser_id, door, "old_password")
     raise locked or NotAuthenticated(_WRONG_OLD, locked=False)
 

@@ -352,6 +352,7 @@ def approve(services: Services, actor: Actor, request_id: int, note: str = "") -
         if request.requested_by == actor.id:
             raise Forbidden("申请人不能复核自己的申请，请由另一人办理。申请仍待复核。")
         row = incident_of(tx, request)
+        _decided_by_the_lead(tx, actor, row.no)
         after = perform(
             tx, actor, request.requested_by, actor.id, request.command, row.no, request.payload, deciding=request_id
         )
@@ -368,10 +369,15 @@ def reject(services: Services, actor: Actor, request_id: int, note: str = "") ->
         request = pending_request(tx, request_id)
         row = tx.one(sa.select(t.incident).where(t.incident.c.id == request.incident_id))
         assert row is not None
-        locked(tx, actor, row.no)
+        _decided_by_the_lead(tx, actor, row.no)
         settle_request(tx, request_id, "rejected", actor.id, text)
         tx.audit("request.rejected", f"incident:{row.no}", {"request": request_id, "command": request.command})
         return incident_view(tx, row.no)
+
+
+def _decided_by_the_lead(tx: Tx, actor: Actor, no: str) -> None:
+    """A request is decided where its deciders are named: in the lead unit's own line, whoever may act on the incident."""
+    locked(tx, actor, no, lead_only=True)
 
 
 def pending_request(tx: Tx, request_id: int) -> Any:

@@ -51,6 +51,7 @@ from huiying.service.roster_admin import ShiftInput
 from huiying.service.services import Services
 from huiying.store import tables as t
 from huiying.store.db import Store
+from huiying.store.schema import read_version
 
 MARK = "【演示数据】"
 ACCOUNTS_FILE = "demo-accounts"
@@ -76,19 +77,37 @@ class Account:
 # -- sample or real ----------------------------------------------------------------------------------------------------
 
 
-def is_demo(services: Services) -> bool:
-    """Whether this data directory holds sample data."""
-    return _mark(services) is not None
+_ONLY_WITH_DEMO = "该数据目录存放的是演示数据，只能加 --demo 启动。正式使用请指定另一个空目录（HUIYING_DATA_DIR）。"
 
 
-def refuse_real_data(services: Services) -> None:
+def is_demo(store: Store) -> bool:
+    """Whether this database holds sample data."""
+    return _mark(store) is not None
+
+
+def refuse_mixing(store: Store, *, sample: bool) -> None:
+    """Sample data where they are wanted and real ones where they are not; asked before anything is prepared.
+
+    The schema may be a former one, which the start would bring up to date; what a newer one holds is not known here.
+    """
+    with store.reading() as tx:
+        version = read_version(tx.conn)
+    if not 0 < version <= t.SCHEMA_VERSION:
+        return
+    if sample:
+        refuse_real_data(store)
+    elif is_demo(store):
+        raise Refused(_ONLY_WITH_DEMO)
+
+
+def refuse_real_data(store: Store) -> None:
     """Sample data is only ever put into an empty system."""
-    mark = _mark(services)
+    mark = _mark(store)
     if mark is not None:
         if not mark["complete"]:
             raise Refused("上次生成演示数据时中断，内容不完整。请删除该数据目录后重新运行。")
         return
-    with services.store.reading() as tx:
+    with store.reading() as tx:
         matters = tx.value(sa.select(sa.func.count()).select_from(t.incident))
         strangers = tx.value(sa.select(sa.func.count()).select_from(t.person).where(t.person.c.id != ADMINISTRATOR_ID))
     if matters or strangers:
@@ -100,17 +119,15 @@ def refuse_real_data(services: Services) -> None:
 
 def refuse_mismatch(services: Services) -> None:
     """The setting and the data say the same: a demo asks for no second factor, and nothing else may go without one."""
-    sample = is_demo(services)
+    sample = is_demo(services.store)
     if services.settings.demo and not sample:
         raise Refused("打开了演示设置（HUIYING_DEMO），但该数据目录不是演示数据，未启动。请先运行 huiying demo。")
     if sample and not services.settings.demo:
-        raise Refused(
-            "该数据目录存放的是演示数据，只能加 --demo 启动。正式使用请指定另一个空目录（HUIYING_DATA_DIR）。"
-        )
+        raise Refused(_ONLY_WITH_DEMO)
 
 
-def _mark(services: Services) -> dict[str, Any] | None:
-    with services.store.reading() as tx:
+def _mark(store: Store) -> dict[str, Any] | None:
+    with store.reading() as tx:
         found: dict[str, Any] | None = tx.value(sa.select(t.setting.c.value).where(t.setting.c.key == _KEY))
     return found
 
@@ -129,9 +146,9 @@ def prepare(services: Services, say: Say) -> str:
     """Sample data in this data directory, made now where there is none; gives the text that names the accounts."""
     if not services.settings.demo:
         raise Refused("没有打开演示设置（HUIYING_DEMO），未生成演示数据。")
-    refuse_real_data(services)
+    refuse_real_data(services.store)
     accounts_file = services.settings.data_dir / ACCOUNTS_FILE
-    if not is_demo(services):
+    if not is_demo(services.store):
         say("正在生成演示数据（虚构的示例市），约需半分钟 …")
         accounts = fill(services, read_city(_FILE))
         write_private(accounts_file, _as_text(accounts))

@@ -16,8 +16,7 @@ from huiying.domain.sentences import said, value_told
 from huiying.domain.similarity import Candidate, Likeness, alike
 from huiying.service import queries
 from huiying.service.actor import Actor
-from huiying.service.rehearsal import rehearse
-from huiying.service.request_facts import facts_of
+from huiying.service.request_effects import effects_of
 from huiying.service.scope import concerned, covers, parents, visible_units
 from huiying.service.services import Services
 from huiying.service.views import REQUEST_STATE_ZH, shown, zh
@@ -258,19 +257,17 @@ def with_effects(
     services: Services, actor: Actor, requests: list[dict[str, Any]], names: dict[str, str]
 ) -> list[dict[str, Any]]:
     """The same requests with who asks for what, what the clocks would become, and whether this actor may decide."""
-    numbers = [request["id"] for request in requests]
-    tried, facts = rehearse(services, numbers), facts_of(services, numbers)
+    told = effects_of(services, [request["id"] for request in requests])
     approves = Permission.APPROVE in actor.permissions and actor.is_person
     found = []
     for request in requests:
-        effect, mine = tried[request["id"]].view(), request["requested_by"] == actor.id
+        effect, mine = told[request["id"]], request["requested_by"] == actor.id
         found.append(
             {
                 **request,
                 "requested_by_name": who(request["requested_by"], names),
-                "facts": facts[request["id"]],
+                **effect,
                 "moved": _once(effect["moved"]),
-                "obstacle": effect["obstacle"],
                 "mine": mine,
                 "may_approve": approves and not mine,
                 "may_reject": approves and not mine,

@@ -1,7 +1,8 @@
-"""Failed sign-ins, counted per typed name and per network address in the database.
+"""Failed sign-ins, counted per typed name, per desk and per network address in the database.
 
 A name that does not exist is counted and locked like one that does, so that no answer tells them apart. The name is
-kept as a hash: what somebody types there by mistake may be a password.
+kept as a hash: what somebody types there by mistake may be a password. Each kind of key has a prefix of its own: nothing
+that is typed as a name reaches the door of a desk.
 """
 
 from __future__ import annotations
@@ -38,6 +39,11 @@ class Failure:
 def name_key(name: str) -> str:
     """The key of a typed name."""
     return "name:" + hashlib.sha256(name.encode("utf-8", "replace")).hexdigest()[:40]
+
+
+def desk_key(session_id: str) -> str:
+    """The key of a desk, by the session that is locked there."""
+    return "desk:" + session_id
 
 
 def client_key(client: str) -> str:
@@ -94,9 +100,9 @@ def _desk_locked(minutes: int) -> Sentence:
 
 @dataclass(frozen=True, slots=True)
 class Door:
-    """Where somebody knocks: the typed name, the person it names (empty: nobody), the network address."""
+    """Where somebody knocks: the key it is counted by, the person behind it (empty: nobody), the network address."""
 
-    name: str
+    key: str
     person_id: str
     client: str
     locked: Callable[[int], Sentence] = _name_locked
@@ -107,14 +113,24 @@ def crowd(tx: Tx, client: str) -> NotAuthenticated | None:
     return _shut(tx, client_key(client), _crowded)
 
 
-def shut(tx: Tx, name: str, sentence: Callable[[int], Sentence] = _name_locked) -> NotAuthenticated | None:
+def shut(tx: Tx, name: str) -> NotAuthenticated | None:
     """The refusal where a name is refused whatever is typed with it."""
-    return _shut(tx, name_key(name), sentence)
+    return _shut(tx, name_key(name), _name_locked)
+
+
+def shut_door(tx: Tx, door: Door) -> NotAuthenticated | None:
+    """The refusal at a door that is closed."""
+    return _shut(tx, door.key, door.locked)
+
+
+def name_door(name: str, person_id: str, client: str) -> Door:
+    """Where one signs in with a name."""
+    return Door(name_key(name), person_id, client)
 
 
 def desk_door(session_id: str, person_id: str, client: str) -> Door:
     """Unlocking has a door of its own: wrong sign-ins from elsewhere must not keep the person on duty out."""
-    return Door(f"session {session_id}", person_id, client, _desk_locked)
+    return Door(desk_key(session_id), person_id, client, _desk_locked)
 
 
 def _shut(tx: Tx, key: str, sentence: Callable[[int], Sentence]) -> NotAuthenticated | None:
@@ -128,15 +144,15 @@ def fail(tx: Tx, door: Door, what: str) -> NotAuthenticated | None:
     """Count and audit a failure; gives the refusal by the lock that stands or has just fallen."""
     subject = f"person:{door.person_id}" if door.person_id else f"client:{door.client}"[:120]
     count_client(tx, door.client)
-    standing = shut(tx, door.name, door.locked)
+    standing = shut_door(tx, door)
     if standing is not None:
         tx.audit("session.refused", subject, {"what": what, "client": door.client[:64], "locked": True})
         return standing
-    failure = note_failure(tx, name_key(door.name), NAME_FAILURES)
+    failure = note_failure(tx, door.key, NAME_FAILURES)
     tx.audit("session.refused", subject, {"what": what, "client": door.client[:64], "failures": failure.failures})
     if failure.locks:
         _note_locked(tx, subject)
-    return shut(tx, door.name, door.locked)
+    return shut_door(tx, door)
 
 
 def count_client(tx: Tx, client: str) -> None:
@@ -154,9 +170,9 @@ def note_guess(tx: Tx, name: str, person_id: str) -> None:
 
 def close(tx: Tx, door: Door) -> NotAuthenticated | None:
     """Close a door of which the allowance was used up elsewhere."""
-    note_failure(tx, name_key(door.name), 1)
+    note_failure(tx, door.key, 1)
     _note_locked(tx, f"person:{door.person_id}")
-    return shut(tx, door.name, door.locked)
+    return shut_door(tx, door)
 
 
 def _note_locked(tx: Tx, subject: str) -> None:

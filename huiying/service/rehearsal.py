@@ -13,6 +13,7 @@ from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sa
+from loguru import logger
 
 from huiying.domain.clock import Clock
 from huiying.domain.errors import HuiyingError
@@ -53,8 +54,11 @@ class Rehearsal:
         return {"moved": [_moved_view(one) for one in self.moved], "obstacle": self.obstacle}
 
 
-def rehearse(services: Services, request_ids: Collection[int]) -> dict[int, Rehearsal]:
-    """What each pending request would do now, by its number; one read of the store for all of them."""
+def rehearse(services: Services, request_ids: Collection[int]) -> dict[int, Rehearsal | None]:
+    """What each pending request would do now, by its number; one read of the store for all of them.
+
+    None for one that cannot be tried out: the log says why, and what becomes of the others does not depend on it.
+    """
     if not request_ids:
         return {}
     with services.store.reading() as tx:
@@ -82,7 +86,9 @@ def _concerned(tx: Tx, requests: Iterable[Any]) -> set[int]:
     incident = t.incident.c
     asked = list(requests)
     ids = {row.incident_id for row in asked}
-    numbers = {str(row.payload["into"]) for row in asked if row.payload.get("into")}
+    numbers = {
+        str(row.payload["into"]) for row in asked if isinstance(row.payload, Mapping) and row.payload.get("into")
+    }
     known = -1
     while known != len(ids):
         known = len(ids)
@@ -106,13 +112,16 @@ def _scratch(rows: Mapping[sa.Table, list[dict[str, Any]]], now: datetime) -> It
         store.close()
 
 
-def _tried(store: Store, request_id: int) -> Rehearsal:
+def _tried(store: Store, request_id: int) -> Rehearsal | None:
     """Carried out in a transaction that is never committed; its rights apart, what refuses it refuses the approval."""
     try:
         with store.reading() as tx:
             return Rehearsal(tuple(moved for moved in _performed(tx, request_id) if _is_news(moved)))
     except HuiyingError as error:
         return Rehearsal(obstacle=error.message)
+    except Exception:  # noqa: BLE001 - one odd request must not hide the others
+        logger.exception("request {} cannot be tried out; it is shown without its effect", request_id)
+        return None
 
 
 def _performed(tx: Tx, request_id: int) -> list[Moved]:

@@ -10,6 +10,8 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import sqlalchemy as sa
+from loguru import logger
+from sqlalchemy.exc import DBAPIError
 
 from huiying.domain.folding import instant
 from huiying.domain.incident import Facts
@@ -18,7 +20,7 @@ from huiying.service.services import Services
 from huiying.service.views import shown, zh
 from huiying.store import incidents as repo
 from huiying.store import tables as t
-from huiying.store.db import Tx
+from huiying.store.db import Tx, is_outage
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,10 +66,23 @@ LABELS = (
 
 
 def facts_of(services: Services, request_ids: Collection[int]) -> dict[int, list[dict[str, Any]]]:
-    """Each request's facts by its number."""
+    """Each request's facts by its number; one that cannot be told is left out, and the log says why."""
     with services.store.reading() as tx:
         requests = tx.all(sa.select(t.change_request).where(t.change_request.c.id.in_(list(request_ids))))
-        return {request.id: _told(tx, request) for request in requests}
+        told = {request.id: _told_or_logged(tx, request) for request in requests}
+    return {number: facts for number, facts in told.items() if facts is not None}
+
+
+def _told_or_logged(tx: Tx, request: Any) -> list[dict[str, Any]] | None:
+    try:
+        # PostgreSQL answers nothing more in a transaction in which it has refused a question; a savepoint saves the rest.
+        with tx.conn.begin_nested():
+            return _told(tx, request)
+    except Exception as error:
+        if isinstance(error, DBAPIError) and is_outage(error):
+            raise
+        logger.exception("request {} cannot be told; it is shown without what it asks for", request.id)
+        return None
 
 
 def _told(tx: Tx, request: Any) -> list[dict[str, Any]]:
@@ -75,7 +90,15 @@ def _told(tx: Tx, request: Any) -> list[dict[str, Any]]:
     assert row is not None
     facts = repo.load_facts(tx, row, lambda _pack, _version: ())
     scene = _Scene(tx, row, facts, request.state == "pending")
-    return [asdict(fact) for fact in TOLD[request.command](scene, request.payload) if fact.now or fact.was]
+    return [_view(fact) for fact in TOLD[request.command](scene, request.payload) if fact.now or fact.was]
+
+
+def _view(fact: Fact) -> dict[str, Any]:
+    """Plain values for the faces, which write nothing but texts."""
+    values = {name: "" if value is None else value for name, value in asdict(fact).items()}
+    if odd := [name for name, value in values.items() if not isinstance(value, str)]:
+        raise TypeError(f"{fact.label}: no text in {odd}")
+    return values
 
 
 def _time(label: str, at: str | None, was: str = "") -> Fact:

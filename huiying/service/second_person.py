@@ -14,8 +14,7 @@ from huiying.domain.sentences import listed, said, term
 from huiying.service import changes
 from huiying.service.actor import Actor
 from huiying.service.deciders import deciders
-from huiying.service.rehearsal import Rehearsal, rehearse
-from huiying.service.request_facts import facts_of
+from huiying.service.request_effects import effects_of
 from huiying.service.scope import visible_units
 from huiying.service.services import Services
 from huiying.service.views import request_view
@@ -70,11 +69,8 @@ def list_pending(services: Services, actor: Actor) -> dict[str, Any]:
     """Everything that waits for a second person and that this actor sees, with what it would do now."""
     with services.store.reading() as tx:
         found = waiting(tx, visible_units(tx, actor))
-    numbers = [request["id"] for request in found]
-    tried, facts = rehearse(services, numbers), facts_of(services, numbers)
-    return {
-        "requests": [{**request, "facts": facts[request["id"]], **tried[request["id"]].view()} for request in found]
-    }
+    told = effects_of(services, [request["id"] for request in found])
+    return {"requests": [{**request, **told[request["id"]]} for request in found]}
 
 
 def show_request(services: Services, actor: Actor, request_id: int) -> dict[str, Any]:
@@ -89,8 +85,7 @@ def show_request(services: Services, actor: Actor, request_id: int) -> dict[str,
             "requested_by_name": name or row.requested_by,
             "may_decide": [{"person": one.id, "name": one.name} for one in may],
         }
-    tried = rehearse(services, [request_id]) if row.state == "pending" else {}
-    return {**view, "facts": facts_of(services, [request_id])[request_id], **tried.get(request_id, Rehearsal()).view()}
+    return {**view, **effects_of(services, [request_id], decided=row.state != "pending")[request_id]}
 
 
 def withdraw(services: Services, actor: Actor, request_id: int, note: str = "") -> dict[str, Any]:

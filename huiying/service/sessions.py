@@ -78,7 +78,7 @@ def sign_in(
         if right and not closed(tx, browser, typed):
             one_time_id = None if by_password else known.one_time_id
             return start(services, tx, known.person_id, client, agent, one_time_id, browser=browser)
-        locked = note_wrong(tx, browser, Door(typed, known.person_id, client), "password")
+        locked = note_wrong(tx, browser, lockout.name_door(typed, known.person_id, client), "password")
     raise locked or NotAuthenticated(REFUSED, locked=False)
 
 
@@ -197,9 +197,8 @@ def second_factor(services: Services, secret: str, code: str, client: str = "") 
         if not locked and _shows_code(services, tx, row.person_id, code):
             turned = session_rows.turn(tx, row.id, second_done=True)
             return turned, advance(services, tx, row.id)
-        locked = note_wrong(
-            tx, row.browser_id, Door(row.person_id, row.person_id, client or row.client), "second_factor"
-        )
+        door = lockout.name_door(row.person_id, row.person_id, client or row.client)
+        locked = note_wrong(tx, row.browser_id, door, "second_factor")
     raise locked or NotAuthenticated(REFUSED_CODE, locked=False)
 
 
@@ -286,11 +285,11 @@ def unlock(
         if session.asks_code and not code.strip():
             raise NotAuthenticated(CODE_NEEDED, locked=False)  # nothing is said about the password
         door = lockout.desk_door(row.id, row.person_id, client or row.client)
-        proven = right and now_row.password_hash == row.password_hash and not lockout.shut(tx, door.name)
+        proven = right and now_row.password_hash == row.password_hash and not lockout.shut_door(tx, door)
         if proven and session.asks_code:
             proven = _shows_code(services, tx, row.person_id, code)
         if proven:
-            lockout.forgive(tx, lockout.name_key(door.name))
+            lockout.forgive(tx, door.key)
             if session.spent:
                 return _renew(services, tx, now_row, client, agent)
             turned = session_rows.turn(tx, row.id, stage=Stage.OPEN.value, locked_at=None)

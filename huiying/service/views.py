@@ -229,8 +229,10 @@ REQUEST_STATE_ZH = {
 _WORDS = ("reason", "criterion", "evidence", "note")
 
 
-def applicant_words(payload: Mapping[str, Any]) -> str:
-    """Why the applicant asks, as they typed it."""
+def applicant_words(payload: Any) -> str:
+    """Why the applicant asks, as they typed it; nothing where the payload is none of ours."""
+    if not isinstance(payload, Mapping):
+        return ""
     return "；".join(str(payload[key]) for key in _WORDS if payload.get(key))
 
 

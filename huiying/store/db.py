@@ -13,13 +13,14 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Engine
 from sqlalchemy.exc import DataError, DBAPIError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
-from sqlalchemy.pool import StaticPool
+from sqlalchemy.pool import NullPool, StaticPool
 
 from huiying.crash import crash_point
 from huiying.domain.audit import GENESIS, link
@@ -150,7 +151,7 @@ class Store:
         except PoolTimeout as error:
             raise Unavailable("系统繁忙：等不到空闲的数据库连接，本次操作未写入。请稍后重试。") from error
         except DBAPIError as error:
-            if _is_outage(error):
+            if is_outage(error):
                 raise unavailable(error) from error
             raise
 
@@ -187,7 +188,8 @@ def _is_uncertain(error: DBAPIError) -> bool:
     return isinstance(error.orig, sqlite3.OperationalError) and not plain
 
 
-def _is_outage(error: DBAPIError) -> bool:
+def is_outage(error: DBAPIError) -> bool:
+    """Whether the database itself is away or damaged, whatever it was asked."""
     return isinstance(error, OperationalError) or error.connection_invalidated or _is_damage(error)
 
 
@@ -260,6 +262,24 @@ def open_engine(url: str, pool_size: int = 8) -> Engine:
     if url.startswith("postgresql://"):
         url = "postgresql+psycopg://" + url.removeprefix("postgresql://")
     return sa.create_engine(url, pool_size=pool_size, max_overflow=8, pool_timeout=15, pool_pre_ping=True)
+
+
+def open_as_it_is(url: str) -> Engine | None:
+    """An engine that looks at a database and changes none of its files; None where SQLite has no file yet."""
+    if not url.startswith("sqlite"):
+        return open_engine(url, pool_size=1)
+    path = Path(sa.make_url(url).database or "").absolute()
+    if not path.is_file():
+        return None
+    log = path.with_name(f"{path.name}-wal")
+    # All is in the file itself when it was closed in order; merely reading it would leave a log and an index beside it.
+    # After a crash the log must be read; that renews nothing but the index, which every start makes anew.
+    mode = "mode=ro" if log.is_file() and log.stat().st_size else "mode=ro&immutable=1"
+    engine = sa.create_engine(
+        "sqlite://", creator=lambda: sqlite3.connect(f"{path.as_uri()}?{mode}", uri=True), poolclass=NullPool
+    )
+    sa.event.listen(engine, "connect", _say_begin_ourselves)
+    return engine
 
 
 def open_memory() -> Engine:

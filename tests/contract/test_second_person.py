@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import sqlalchemy as sa
+from loguru import logger
 
 from huiying.domain.access import AccessRole
-from huiying.domain.errors import Forbidden, HuiyingError, NeedsSecondPerson, NotFound, Refused
+from huiying.domain.errors import Forbidden, HuiyingError, NeedsSecondPerson, NotFound, Refused, Unavailable
 from huiying.domain.kinds import ContentKind, GradeBasis, Kind, PublicationKind, Review, Severity, TimeKind
 from huiying.service import (
     doctor,
@@ -43,6 +44,7 @@ from huiying.store.db import Store
 from tests.builders import hours
 from tests.fakes.clock import FakeClock
 from tests.fakes.house import OPERATOR, acting, furnish, make_services
+from tests.odd_requests import ODD
 
 ZHANG = acting("zhang", AccessRole.DUTY)
 WANG = acting("wang", AccessRole.APPROVER)
@@ -151,6 +153,92 @@ def test_what_cannot_be_carried_out_any_more_says_why(services: Services, clock:
     incidents.approve(services, WANG, void["id"])
     left_waiting(services, number)
     assert "已结束" in second_person.show_request(services, ZHANG, number)["obstacle"]
+
+
+@pytest.mark.parametrize("decide", [incidents.approve, incidents.reject])
+@pytest.mark.parametrize("name", ["void", "transfer_feedback"])
+def test_a_unit_that_helps_decides_no_request_of_the_lead(
+    services: Services, clock: FakeClock, name: str, decide: Callable[..., Any]
+):
+    """Who decides is who is told so: the lead unit's own line."""
+    no, number = ASKED[name](services, clock)
+    with services.store.transaction("test") as tx:
+        tx.run(t.incident.update().where(t.incident.c.no == no).values(co_units=["health"]))
+    helper = acting("qian", AccessRole.APPROVER, units=("health",))
+    assert second_person.list_pending(services, helper)["requests"] == []
+    with pytest.raises(Forbidden, match="由其他单位主办"):
+        decide(services, helper, number)
+    assert second_person.show_request(services, ZHANG, number)["state"] == "pending"
+    decide(services, WANG, number)
+
+
+def kept(services: Services, no: str, name: str) -> int:
+    """One odd request, kept as if somebody had asked for it."""
+    command, payload = ODD[name]
+    with services.store.transaction("test") as tx:
+        row = tx.one(sa.select(t.incident).where(t.incident.c.no == no))
+        return keep_request(tx, row, command, payload, ZHANG.id, ["第二人复核"])
+
+
+@pytest.fixture
+def logged() -> Iterator[list[str]]:
+    lines: list[str] = []
+    sink = logger.add(lines.append, level="ERROR", diagnose=False)
+    yield lines
+    logger.remove(sink)
+
+
+def test_one_odd_request_hides_no_other(services: Services, clock: FakeClock, logged: list[str]):
+    no, first = corrected(services, clock)
+    odd = {kept(services, no, name): name for name in ODD}
+    last = refused_for_now(lambda: incidents.void(services, ZHANG, no, "误报"))
+    found = {one["id"]: one for one in second_person.list_pending(services, ZHANG)["requests"]}
+    assert list(found) == [first, *odd, last]
+    for number in (first, last):
+        assert found[number]["moved"]
+        assert found[number]["facts"]
+        assert (found[number]["obstacle"], found[number]["unreadable"]) == ("", False)
+    readable = [name for number, name in odd.items() if not found[number]["obstacle"]]
+    assert readable == []
+    unreadable = {number: name for number, name in odd.items() if found[number]["unreadable"]}
+    for number in unreadable:
+        assert found[number]["obstacle"].startswith(f"系统读取或试算申请 {number} 时出错，此申请不能同意。")
+        assert any(f"request {number} cannot be" in line and "Traceback" in line for line in logged)
+    assert {"a text", "an empty object", "a command that is not known"} <= set(unreadable.values())
+    page = incident_desk.waiting_requests(services, WANG, limit=100)["requests"]
+    assert [one["id"] for one in page if one["unreadable"]] == list(unreadable)
+
+
+@pytest.mark.parametrize("name", ["a text", "an empty object", "a command that is not known"])
+def test_an_odd_request_is_turned_down_or_withdrawn_and_never_carried_out(
+    services: Services, clock: FakeClock, name: str, logged: list[str]
+):
+    no, _ = corrected(services, clock)
+    number = kept(services, no, name)
+    before = queries.view_incident(services, no)
+    with pytest.raises((KeyError, TypeError)):
+        approve(services, number)
+    assert second_person.show_request(services, ZHANG, number)["state"] == "pending"
+    incidents.reject(services, WANG, number)
+    shown = second_person.show_request(services, ZHANG, number)
+    assert shown["state"] == "rejected"
+    assert shown["obstacle"].startswith(f"系统读取申请 {number} 的内容时出错")
+    assert second_person.withdraw(services, ZHANG, kept(services, no, name))["state"] == "withdrawn"
+    after = queries.view_incident(services, no)
+    assert (after["clocks"], after["state"]) == (before["clocks"], before["state"])
+    assert logged
+
+
+def test_a_database_that_is_away_is_no_odd_request(services: Services, clock: FakeClock, logged: list[str]):
+    _, number = corrected(services, clock)
+
+    @sa.event.listens_for(services.store.engine, "savepoint")
+    def _away(*_: object) -> None:
+        raise sa.exc.OperationalError("SAVEPOINT", {}, OSError("connection lost"))
+
+    with pytest.raises(Unavailable):
+        request_facts.facts_of(services, [number])
+    assert logged == []
 
 
 def test_what_was_asked_for_before_a_flare_up_is_not_done_to_the_new_cycle(services: Services, clock: FakeClock):

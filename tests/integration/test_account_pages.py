@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import timedelta
 from itertools import pairwise
 from pathlib import Path
@@ -14,6 +15,7 @@ import httpx
 import pyotp
 import pytest
 import sqlalchemy as sa
+from starlette.requests import Request
 from starlette.testclient import TestClient
 
 from huiying.domain.errors import NotAuthenticated
@@ -22,8 +24,8 @@ from huiying.service.first_run import PASSWORD_FILE
 from huiying.store import tables as t
 from huiying.web.app import create_app
 from huiying.web.guard import Throttle
-from huiying.web.pages import sign_in
-from tests.fakes.desk import take_seat
+from huiying.web.pages import shell, sign_in
+from tests.fakes.desk import session_of, take_seat
 from tests.fakes.house import OPERATOR, House, cheap_passwords, house_template, open_house
 
 __all__ = ["cheap_passwords", "house_template"]
@@ -118,6 +120,15 @@ def settle(house: House, browser: Browser, person_id: str, password: str = PASSW
     browser.place()
 
 
+def enrol_page(house: House, browser: Browser) -> str:
+    """The page with the recovery codes, which a first code leads to."""
+    shown = re.search(r'class="typed-secret">([A-Z2-7 ]+)<', browser.get("/enrol").text)
+    assert shown is not None
+    done = browser.post("/enrol", code=pyotp.TOTP(shown.group(1).replace(" ", "")).at(house.clock()))
+    assert 'class="recovery"' in done.text
+    return done.text
+
+
 def enrol(house: House, browser: Browser) -> tuple[pyotp.TOTP, list[str]]:
     page = browser.get("/enrol").text
     shown = re.search(r'class="typed-secret">([A-Z2-7 ]+)<', page)
@@ -197,6 +208,42 @@ def test_the_last_sign_in_is_shown_after_the_next(house, browser):
 
 
 @pytest.mark.parametrize(
+    ("language", "first", "last"),
+    [
+        ("zh", "已登录。这是您第一次登录。", "已登录。上次登录：2025年6月2日 星期一 09:00，来自 testclient。如非本人"),
+        (
+            "en",
+            "This is your first sign-in.",
+            "Last sign-in: Mon 2025-06-02 09:00 from testclient. If that was not you",
+        ),
+    ],
+)
+def test_who_signs_in_by_enrolling_learns_of_the_last_sign_in_behind_the_recovery_codes(
+    house, browser, language, first, last
+):
+    settle(house, browser, "boss")
+    with house.services.store.transaction("test") as tx:
+        tx.run(t.account.update().where(t.account.c.person_id == "boss").values(language=language))
+    codes = enrol_page(house, browser)
+    assert first not in codes
+    assert first in browser.get("/devices").text
+    assert first not in browser.get("/devices").text, "once"
+    browser.sign_out()
+    house.clock.advance(timedelta(hours=1))
+    accounts.reset_second_factor(house.services, OPERATOR, "boss")
+    house.clock.advance(timedelta(hours=1))
+    assert browser.sign_in("boss", wanted="/admin/people").headers["location"].startswith("/enrol?")
+    codes = enrol_page(house, browser)
+    assert last not in codes, "the codes have that page to themselves"
+    page = browser.get("/admin/people").text
+    assert last in page
+    assert page.index(last) < page.index("2025年6月2日 星期一 10:00" if language == "zh" else "Mon 2025-06-02 10:00"), (
+        "and of who has reset the second factor since"
+    )
+    assert last not in browser.get("/admin/people").text
+
+
+@pytest.mark.parametrize(
     ("wanted", "place"),
     [
         ("/incidents?unit=office", "/incidents?unit=office"),
@@ -269,6 +316,31 @@ def test_many_names_from_one_address_are_stopped(house, browser):
     assert stopped.status_code == 429
     assert "此网络地址" in stopped.text
     assert len(audited(house, "session.client_locked")) == 1
+
+
+#: The pages before the desk, each with what it needs besides its fault.
+DOORS: dict[str, dict[str, Any]] = {
+    "login": {"name": "", "oidc": False},
+    "second": {},
+    "enrol": {"typed_secret": "ABCD"},
+    "password": {"asked": True, "shortest": 10, "field": "old_password"},
+    "locked": {"kept": "", "oidc": False},
+}
+
+
+@pytest.mark.parametrize("door", DOORS)
+@pytest.mark.parametrize("fault", ["登录", "Refused: 100 %, %(name)s, {name}, %s"])
+def test_a_refusal_comes_translated_and_is_shown_as_it_is(house, app, door, fault):
+    """What the page is given has been said in its language; were it looked up again, a text of the catalogue would turn."""
+    secret, _ = session_of(house.services, "zhang")
+    session = sessions.look(house.services, secret)
+    assert session is not None
+    state = {"session": replace(session, language="en")}
+    request = Request({"type": "http", "app": app, "method": "GET", "path": "/", "headers": [], "state": state})
+    page = shell.render(request, f"account/{door}.html", 401, wanted="/", fault=fault, **DOORS[door])
+    notice = re.search(r'<div class="notice fault" role="alert"><p[^>]*>(.*?)</p>', bytes(page.body).decode())
+    assert notice is not None
+    assert re.sub(r"<[^>]+>", "", notice.group(1)) == fault
 
 
 def test_attempts_within_a_minute_are_limited(house, browser, monkeypatch):

@@ -16,13 +16,14 @@ import pytest
 import sqlalchemy as sa
 from starlette.testclient import TestClient
 
-from huiying.service import people, roster_admin
+from huiying.service import changes, people, roster_admin, sessions
 from huiying.store import tables as t
 from huiying.store.db import Store
 from huiying.web.app import create_app
 from huiying.web.pages.incident_actions import ACTIONS
 from tests.fakes.desk import Seat, take_seat
 from tests.fakes.house import OPERATOR, House, cheap_passwords, house, house_template, run_engine_once
+from tests.odd_requests import ODD
 
 __all__ = ["cheap_passwords", "house", "house_template"]
 
@@ -658,6 +659,43 @@ def test_what_can_no_longer_be_carried_out_is_said_and_not_offered(sit: Sit, hou
     assert "/requests/2/approve" in page  # the form's own address; its button is not there
     assert ">同意</button>" not in page
     assert "不同意</button>" in page
+
+
+@pytest.mark.parametrize("name", ODD)
+def test_an_odd_request_is_shown_as_such_beside_the_others(sit: Sit, house: House, name: str):
+    place = register(sit())
+    sit().post(f"{place}/void", REASON)
+    with house.services.store.transaction("test") as tx:
+        row = tx.one(sa.select(t.incident))
+        odd = changes.keep_request(tx, row, *ODD[name], "person:zhang", ["第二人复核"])
+    sit().post(f"{place}/waive", REASON)
+    for address in ("/requests", place):
+        answer = sit("wang").get(address)
+        assert answer.status_code == 200
+        cards = re.findall(r'(?s)<article class="request" id="request-(\d+)">(.*?)</article>', answer.text)
+        assert [number for number, _ in cards] == ["1", str(odd), "3"]
+        for number, card in cards:
+            assert (">同意</button>" in card) == (number != str(odd))
+            assert ("同意后，时钟的变化" in card) == (number != str(odd))
+            assert ">不同意</button>" in card
+    assert ">撤回申请</button>" in sit().get("/requests").text
+    assert "未同意" in flashed(sit("wang").post(f"/requests/{odd}/reject", {"note": "内容有误"}))
+
+
+def test_an_odd_request_says_in_either_language_what_can_be_done(sit: Sit, house: House):
+    place = register(sit())
+    with house.services.store.transaction("test") as tx:
+        odd = changes.keep_request(tx, tx.one(sa.select(t.incident)), "grade", {}, "person:zhang", ["第二人复核"])
+    seat = sit("wang")
+    for address in ("/requests", place):
+        assert f"系统读取或试算申请 {odd} 时出错，此申请不能同意。申请原样保留" in seat.get(address).text
+    reader = sessions.look(house.services, seat.cookie)
+    assert reader is not None
+    sessions.set_language(house.services, reader, "en")
+    page = seat.get("/requests").text
+    assert f"Request {odd} could not be read or tried out, so it cannot be agreed to." in page
+    assert "按现在的情形已不能执行" not in page
+    assert "As things stand" not in page
 
 
 def test_looking_at_a_request_leaves_everything_as_it_is(sit: Sit, house: House):

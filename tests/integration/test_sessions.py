@@ -144,6 +144,32 @@ def test_failures_at_once_are_all_counted(services):
         sessions.sign_in(services, "zhang", PASSWORD, HERE)
 
 
+@pytest.mark.parametrize("typed", ["session {}", "desk:{}", "desk {}", "{}"])
+def test_no_text_typed_as_a_name_closes_the_door_of_a_locked_desk(services, typed):
+    give_password(services, "zhang")
+    secret, session = sessions.sign_in(services, "zhang", PASSWORD, HERE)
+    sessions.lock(services, secret)
+    for _ in range(5):
+        with pytest.raises(NotAuthenticated):
+            sessions.sign_in(services, typed.format(session.id), "wrong", "10.9.9.9")
+    _, session = sessions.unlock(services, secret, PASSWORD, HERE)
+    assert session.stage is Stage.OPEN
+
+
+def test_the_door_of_a_desk_closes_after_five_wrong_passwords_and_for_this_desk_alone(services):
+    give_password(services, "zhang")
+    secrets = [sessions.sign_in(services, "zhang", PASSWORD, HERE)[0] for _ in range(2)]
+    for secret in secrets:
+        sessions.lock(services, secret)
+    for _ in range(5):
+        with pytest.raises(NotAuthenticated):
+            sessions.unlock(services, secrets[0], "wrong", HERE)
+    with pytest.raises(NotAuthenticated, match="本席位暂不能解锁。请在 15 分钟后再试"):
+        sessions.unlock(services, secrets[0], PASSWORD, HERE)
+    assert sessions.unlock(services, secrets[1], PASSWORD, HERE)[1].stage is Stage.OPEN
+    assert sessions.sign_in(services, "zhang", PASSWORD, HERE)[1].stage is Stage.OPEN
+
+
 def test_an_old_password_is_renewed_where_the_installation_wants_it(store, tmp_path, clock):
     services = make_services(store, tmp_path, password_max_days=90)
     furnish(services)

@@ -54,6 +54,7 @@ ELSEWHERE: Mapping[str, str] = {
     "huiying/service/fact_words.py:TOLD": "stands before the words that the check takes from queries.spoken()",
     "huiying/service/fact_words.py:_WHAT_ZH": _TOLD,
     "huiying/service/first_run.py": _RECORD,
+    "huiying/service/former.py": _CLI,
     "huiying/service/inbox.py:_body": _READ,
     "huiying/service/queries.py:_EVENT_ZH": _TOLD,
     "huiying/service/resets.py:tell": _LETTER,

@@ -10,10 +10,11 @@ from fastapi import APIRouter, Query, Request, Response
 from huiying.domain.access import Permission
 from huiying.service import inbox
 from huiying.web.callers import House
-from huiying.web.pages.shell import Guarded, Viewer, back, render, words_of
+from huiying.web.pages.shell import Guarded, Session, Viewer, allow, back, render, words_of
 
 router = APIRouter(include_in_schema=False)
 
+Taker = Annotated[Session, allow(Permission.ACKNOWLEDGE)]
 _ON_A_PAGE = 30
 
 
@@ -59,7 +60,7 @@ def read_one(request: Request, services: House, session: Viewer, notice_no: str)
 
 
 @router.post("/inbox/{notice_no}/ack", dependencies=[Guarded])
-def acknowledge(request: Request, services: House, session: Viewer, notice_no: str) -> Response:
+def acknowledge(request: Request, services: House, session: Taker, notice_no: str) -> Response:
     """签收: the same single effect as the link on a phone."""
     answered = inbox.acknowledge(services, session.actor, notice_no)
     _ = words_of(request)
