@@ -23,7 +23,9 @@ from huiying.web.pages.policy import COOKIE
 from huiying.web.pages.shell import FLASH_COOKIE
 from huiying.web.pages.words import LANGUAGE_COOKIE, LANGUAGES
 from tests import languages
+from tests.browser import documents
 from tests.browser.stage import PEOPLE
+from tests.browser.states import COMING
 from tests.fakes.desk import Seat, take_seat
 
 #: A stream has no end, pictures and styles have no words, and the identity provider is elsewhere.
@@ -31,7 +33,7 @@ ELSEWHERE = {"/static/{name:path}", "/live", "/live/state", "/login/oidc", "/log
 PARTS = {
     "pack": ["cn-gbf-2016-61", "nope"], "policy": ["release-5h", "conference-24h", "nope"],
     "person": ["weijian", "guanli", "nope"], "unit": ["main", "nope"], "channel": ["inbox", "nope"],
-    "word": ["approve"], "number": ["999"], "handover_id": ["999"],
+    "word": ["approve"], "number": ["999"], "handover_id": ["1", "999"],
 }  # fmt: skip
 #: Who looks at every incident; the others look at two, and at one that does not exist.
 THOROUGH = {"duty", "head"}
@@ -119,6 +121,8 @@ class Tour:
                 for role in self.seats:
                     for url in self._urls(route.path, role):
                         self.look(role, url)
+        self.look_from(self.seat(COMING), COMING, "/handover/1")
+        self.look("assessor", f"/incidents/{self.numbers[9]}")
 
     def _urls(self, path: str, role: str) -> Iterator[str]:
         numbers = [*(self.numbers if role in THOROUGH else self.numbers[:2]), "2026-9999"]
@@ -175,7 +179,10 @@ class Tour:
             self.look("assessor", url, {"reason": "示例"})
             self.look("assessor", url, {"csrf": "0", "reason": "示例"}, headers={"hx-request": "true"})
         self.look("administrator", "/roster/import", {"roster_text": _CSV})
-        self.look("administrator", "/rules/upload", {"pack_text": "schema: 1\nid: Bad Id\n", "do": "check"})
+        for text in ("schema: 1\nid: Bad Id\n", documents.changed_pack(), documents.faulty_pack()):
+            self.look("administrator", "/rules/upload", {"pack_text": text, "do": "check"})
+        for text in (documents.changed_policy(), documents.faulty_policy()):
+            self.look("administrator", "/rules/policies/upload", {"policy_text": text, "do": "check"})
         self.look(
             "administrator", "/rules/calendar", {"calendar_text": "date,kind\n2031-02-30,holiday\n", "do": "check"}
         )

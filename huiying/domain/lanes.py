@@ -29,6 +29,7 @@ _READABLE = 64.0
 _EQUAL_SHARE = 0.55
 _AS_ONE = 2.5
 _NAME_SIZE = 14.0
+_NARROW = frozenset(" .,:;!|'()[]ijlftrI")
 _SHANGHAI = ZoneInfo("Asia/Shanghai")
 
 Happened = Literal["sent", "suppressed", "planned"]
@@ -209,7 +210,14 @@ def _positions(keys: Sequence[datetime], equal: float) -> tuple[float, ...]:
 
 def text_width(text: str, size: float = _TEXT) -> float:
     """What a text takes at most: a Chinese character is square, a Latin one little more than half as wide."""
-    return sum(size if ord(character) > 0x2E7F or character in "→…" else size * 0.62 for character in text)
+    return size * sum(_share(character) for character in text)
+
+
+def _share(character: str) -> float:
+    """Of the size of the letters; rather too much than too little."""
+    if ord(character) > 0x2E7F or character in "→…":
+        return 1
+    return 0.4 if character in _NARROW else 0.62
 
 
 def shorten(text: str, room: float, size: float = _TEXT) -> str:

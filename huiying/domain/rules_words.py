@@ -79,7 +79,7 @@ FIELDS_ZH = {
     "policy.basis": "处理依据",
     "name": "名称",
     "status": "时限性质",
-    "limit": "时限",
+    "limit": "办理时限",
     "limit_from": "时限来源",
     "clause": "条款",
     "quote": "原文",

@@ -258,7 +258,7 @@ def web(plan: dict[str, Any]) -> None:
 
     from huiying.store import tables as t
     from huiying.web.app import create_app
-    from tests.fakes.desk import session_of
+    from tests.fakes.sessions import session_of
 
     services = _services(plan)
     with services.store.transaction("bench") as tx:

@@ -11,9 +11,13 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from playwright.sync_api import Browser, Page, Playwright, ViewportSize
+from playwright.sync_api import Browser, BrowserContext, Page, Playwright, ViewportSize
 
+from huiying.domain.signing import Stage as At
+from huiying.web.pages.policy import COOKIE
 from tests.browser.stage import Stage
+from tests.browser.states import beside
+from tests.fakes.sessions import session_of
 
 DESK: ViewportSize = {"width": 1600, "height": 900}
 WALL: ViewportSize = {"width": 1920, "height": 1080}
@@ -54,6 +58,18 @@ def sign_in(page: Page, stage: Stage, person_id: str) -> None:
     page.fill("input[name='password']", stage.password(person_id))
     page.press("input[name='password']", "Enter")
     page.wait_for_selector(_SIGNED_IN, state="attached", timeout=30 * _SECONDS)
+
+
+def arrive(context: BrowserContext, stage: Stage, person_id: str, at: At) -> None:
+    """Signed in through the form; a sign-in that has only come halfway, or is locked, is put into the store."""
+    if at is At.OPEN:
+        page = context.new_page()
+        sign_in(page, stage, person_id)
+        page.close()
+        return
+    with beside(stage.folder) as services:
+        secret, _csrf = session_of(services, person_id, at)
+    context.add_cookies([{"name": COOKIE, "value": secret, "url": stage.url}])
 
 
 def until(page: Page, condition: str, arg: Any = None, seconds: float = 20) -> None:

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, Page, Playwright, sync_playwright
 
+from huiying.domain.signing import Stage as At
 from tests.browser import browsers
 from tests.browser.stage import PEOPLE, Stage
 from tests.browser.watch import Watch
@@ -61,17 +62,17 @@ def _needed(path: Path | None, name: str) -> Path:
 
 
 @pytest.fixture(scope="package")
-def signed_in(stage: Stage, chromium: Browser) -> Callable[[str], Any]:
-    """The cookies of a person who has signed in through the form; once per person and session."""
-    known: dict[str, Any] = {}
+def signed_in(stage: Stage, chromium: Browser) -> Callable[..., Any]:
+    """The cookies of a person who has signed in through the form, or halfway only; once per person and session."""
+    known: dict[tuple[str, At], Any] = {}
 
-    def of(person_id: str) -> Any:
-        if person_id not in known:
+    def of(person_id: str, at: At = At.OPEN) -> Any:
+        if (person_id, at) not in known:
             context = chromium.new_context(locale="zh-CN")
-            browsers.sign_in(context.new_page(), stage, person_id)
-            known[person_id] = context.storage_state()
+            browsers.arrive(context, stage, person_id, at)
+            known[person_id, at] = context.storage_state()
             context.close()
-        return known[person_id]
+        return known[person_id, at]
 
     return of
 
@@ -86,16 +87,16 @@ def watches() -> Iterator[list[Watch]]:
 
 
 @pytest.fixture
-def desk(stage: Stage, chromium: Browser, signed_in: Callable[[str], Any], watches: list[Watch]) -> Iterator[Desk]:
+def desk(stage: Stage, chromium: Browser, signed_in: Callable[..., Any], watches: list[Watch]) -> Iterator[Desk]:
     """``desk("duty")``: a page of its own in which somebody of that role is signed in, watched for errors.
 
     ``desk("duty", "/incidents", viewport=PHONE)`` goes there at once; further options are those of a browser context.
-    ``desk("")`` is nobody. ``page.context.watch`` is its watch.
+    ``desk("")`` is nobody, ``desk("duty", at=Stage.LOCKED)`` somebody whose desk is locked.
     """
     contexts = []
 
-    def open_page(role: str = "duty", path: str = "", **options: Any) -> Page:
-        state = signed_in(PEOPLE.get(role, role)) if role else None
+    def open_page(role: str = "duty", path: str = "", at: At = At.OPEN, **options: Any) -> Page:
+        state = signed_in(PEOPLE.get(role, role), at) if role else None
         options = {"locale": "zh-CN", "viewport": browsers.DESK, "timezone_id": "America/New_York", **options}
         context = chromium.new_context(storage_state=state, **options)
         context.set_default_timeout(20_000)

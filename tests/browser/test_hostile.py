@@ -18,8 +18,8 @@ from huiying.web.pages.policy import COOKIE
 from tests import hostile
 from tests.browser.stage import free_port
 from tests.browser.watch import Watch
-from tests.fakes.desk import session_of
 from tests.fakes.house import House, acting, house_template, open_house, run_engine_once
+from tests.fakes.sessions import session_of
 
 __all__ = ["house_template"]
 

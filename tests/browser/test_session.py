@@ -4,23 +4,21 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
-from contextlib import closing
 from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
 from playwright.sync_api import Page
 
-from config.settings import load_settings
-from huiying.bootstrap import build
 from huiying.service import session_rows, sessions
 from huiying.service.services import Services
 from huiying.store import tables as t
 from tests.browser.browsers import axe, until
 from tests.browser.screens import numbers
 from tests.browser.stage import Stage
+from tests.browser.states import beside
 from tests.browser.watch import Watch
-from tests.fakes.desk import session_of
+from tests.fakes.sessions import session_of
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 Desk = Callable[..., Page]
@@ -32,8 +30,7 @@ WORDS = "写了一刻钟的说明"
 @pytest.fixture
 def services(stage: Stage) -> Iterator[Services]:
     """A second view of the running demo's store."""
-    made = build(load_settings(data_dir=stage.folder, demo=True, prefect_enabled=False), prepare=False)
-    with closing(made.store):
+    with beside(stage.folder) as made:
         yield made
 
 

@@ -102,7 +102,7 @@ def test_a_bad_pack_shows_file_line_and_key_and_keeps_the_text(boss: Seat, house
     page = boss.post("/rules/upload", {"do": "import"}, files={"pack": ("坏.yaml", bad.encode())})
     assert page.status_code == 422
     line = 1 + bad.split("limit: 五小时")[0].count("\n")
-    assert re.search(rf"坏\.yaml</td>.*?>{line}</td>.*?limit</code>", page.text)
+    assert re.search(rf"坏\.yaml</.*?>{line}</td>.*?limit</code>", page.text, re.DOTALL)
     assert "limit: 五小时" in page.text
     assert pack_admin.show_pack(house.services, PACK)["own"] is False
 

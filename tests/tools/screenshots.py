@@ -1,7 +1,8 @@
-"""Pictures of every screen of the demo: ``./dev screenshots [--out FOLDER] [--only NAME …]``.
+"""Pictures of every screen of the demo: ``./dev screenshots [--out FOLDER] [--only NAME …] [--english]``.
 
 A demo of its own is started on a temporary folder; each screen of ``tests/browser/screens.py`` is opened by the role
-that it is for, in Chinese at all its sizes and, where the list says so, in English. What a demo has no page for is said.
+that it is for, in Chinese at all its sizes and, where the list says so, in English; with ``--english`` every one in both
+languages at all its sizes. What a demo has no page for is said.
 """
 
 from __future__ import annotations
@@ -15,22 +16,24 @@ from pathlib import Path
 
 from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
 
+from huiying.domain.signing import Stage as At
 from tests.browser import browsers
-from tests.browser.screens import SCREENS, Screen, numbers, path_of
+from tests.browser.screens import SCREENS, Screen, act, numbers, path_of, status_of
 from tests.browser.stage import PEOPLE, Stage
+from tests.browser.states import add, beside
 from tests.tools import browsers as installed
 from tests.tools.png import tighter
 
 ROOT = Path(__file__).resolve().parents[2]
 LARGEST = 300 * 1024
-_NOT_THERE = 404
 
 
 @dataclass
 class Album:
-    """Where the pictures go, and what could not be taken."""
+    """Where the pictures go, whether all are wanted in English, too, and what could not be taken."""
 
     folder: Path
+    english: bool
     missing: list[str]
     heavy: list[str]
 
@@ -51,13 +54,14 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="./dev screenshots")
     parser.add_argument("--out", type=Path, default=ROOT / "docs" / "pictures")
     parser.add_argument("--only", nargs="*", default=[], metavar="NAME", help="names of tests/browser/screens.py")
+    parser.add_argument("--english", action="store_true", help="every screen in English as well, at all its sizes")
     given = parser.parse_args()
     path = installed.modern()
     if path is None:
         print("no Chromium on this machine: ./dev browsers installs it", file=sys.stderr)
         return 1
     given.out.mkdir(parents=True, exist_ok=True)
-    album = Album(given.out, [], [])
+    album = Album(given.out, given.english, [], [])
     wanted = [screen for screen in SCREENS if not given.only or screen.name in given.only]
     with tempfile.TemporaryDirectory(prefix="huiying-pictures-") as name:
         stage = Stage(Path(name) / "data")
@@ -73,43 +77,37 @@ def main() -> int:
 
 
 def _take_all(browser: Browser, stage: Stage, wanted: list[Screen], album: Album) -> None:
+    with beside(stage.folder) as services:
+        add(services)
     known = numbers(stage.folder)
     for language in ("zh", "en"):
-        for role, screens in _by_role([s for s in wanted if language == "zh" or s.english_picture]):
+        shown = [screen for screen in wanted if language == "zh" or screen.english_picture or album.english]
+        for (role, at), screens in _by_sign_in(shown):
             context = browser.new_context(locale="zh-CN", timezone_id="Asia/Shanghai")
-            _enter(context, stage, role, language)
+            if role:
+                browsers.arrive(context, stage, PEOPLE.get(role, role), at)
             for screen in screens:
                 _take(context, f"{stage.url}{path_of(screen, known)}", screen, language, album)
             context.close()
 
 
-def _by_role(screens: list[Screen]) -> Iterator[tuple[str, list[Screen]]]:
-    for role in dict.fromkeys(screen.role for screen in screens):
-        yield role, [screen for screen in screens if screen.role == role]
-
-
-def _enter(context: BrowserContext, stage: Stage, role: str, language: str) -> None:
-    page = context.new_page()
-    if role:
-        browsers.sign_in(page, stage, PEOPLE[role])
-    else:
-        page.goto(f"{stage.url}/login")
-    browsers.switch_language(page, language)
-    page.close()
+def _by_sign_in(screens: list[Screen]) -> Iterator[tuple[tuple[str, At], list[Screen]]]:
+    for key in dict.fromkeys((screen.role, screen.at) for screen in screens):
+        yield key, [screen for screen in screens if (screen.role, screen.at) == key]
 
 
 def _take(context: BrowserContext, url: str, screen: Screen, language: str, album: Album) -> None:
     page = context.new_page()
-    answer = page.goto(url)
-    if answer is None or answer.status == _NOT_THERE:
+    page.goto(url)
+    browsers.switch_language(page, language)
+    act(page, screen)
+    if status_of(page) != screen.status:
         album.missing.append(f"{screen.name} ({url})")
         page.close()
         return
     if screen.pressed:
-        page.locator(screen.pressed).first.click()
-        page.wait_for_selector(screen.shown)
         page.evaluate("document.activeElement.blur()")
-    for name, size in screen.sizes if language == "zh" else screen.sizes[:1]:
+    for name, size in screen.sizes if language == "zh" or album.english else screen.sizes[:1]:
         page.set_viewport_size(size)
         page.evaluate("document.fonts.ready.then(() => new Promise(requestAnimationFrame))")
         album.take(page, f"{screen.name}-{name}" + ("" if language == "zh" else "-en"))

@@ -42,7 +42,7 @@ def uploaded(request: Request, services: House, session: Keeper, form: Typed) ->
     """Check a policy, or take it in; of a bad one nothing is kept but the text in the form."""
     text, name, looked = form.values.get("policy_text", ""), "", None
     try:
-        name, data = form.document("policy", "粘贴的内容.yaml")
+        name, data = form.document("policy", words_of(request)("粘贴的内容.yaml"))
         text = typed_text(data)
         looked = policies.check_policy(services, data, name)
         if form.text("do") == "import" and looked["ok"]:
