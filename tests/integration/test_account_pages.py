@@ -25,8 +25,9 @@ from huiying.store import tables as t
 from huiying.web.app import create_app
 from huiying.web.guard import Throttle
 from huiying.web.pages import shell, sign_in
-from tests.fakes.desk import session_of, take_seat
+from tests.fakes.desk import take_seat
 from tests.fakes.house import OPERATOR, House, cheap_passwords, house_template, open_house
+from tests.fakes.sessions import session_of
 
 __all__ = ["cheap_passwords", "house_template"]
 

@@ -40,8 +40,9 @@ from huiying.web import ack, desk, incidents, probes
 from huiying.web.app import create_app
 from huiying.web.pages import page_routes
 from tests.fakes.clock import START
-from tests.fakes.desk import Seat, session_of, take_seat
+from tests.fakes.desk import Seat, take_seat
 from tests.fakes.house import OPERATOR, House, house_template, open_house
+from tests.fakes.sessions import session_of
 
 __all__ = ["house_template"]
 
