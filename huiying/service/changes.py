@@ -28,6 +28,7 @@ from huiying.service.actor import Actor
 from huiying.service.clockwork import Snapshot, refresh, snapshot
 from huiying.service.deciders import deciders
 from huiying.service.idempotency import recall, remember, request_hash
+from huiying.service.request_facts import is_tellable, not_for_approval
 from huiying.service.scope import covers, parents
 from huiying.service.services import Services
 from huiying.service.views import REQUEST_STATE_ZH, incident_view
@@ -353,6 +354,8 @@ def approve(services: Services, actor: Actor, request_id: int, note: str = "") -
             raise Forbidden("申请人不能复核自己的申请，请由另一人办理。申请仍待复核。")
         row = incident_of(tx, request)
         _decided_by_the_lead(tx, actor, row.no)
+        if not is_tellable(tx, request):
+            raise Refused(not_for_approval(request_id))
         after = perform(
             tx, actor, request.requested_by, actor.id, request.command, row.no, request.payload, deciding=request_id
         )

@@ -254,11 +254,14 @@ def _titles(tx: Tx, numbers: list[str]) -> dict[str, str]:
 
 
 def with_effects(
-    services: Services, actor: Actor, requests: list[dict[str, Any]], names: dict[str, str]
+    services: Services, actor: Actor, requests: list[dict[str, Any]], names: dict[str, str], *, leads: bool = True
 ) -> list[dict[str, Any]]:
-    """The same requests with who asks for what, what the clocks would become, and whether this actor may decide."""
+    """The same requests with who asks for what, what the clocks would become, and whether this actor may decide.
+
+    ``leads``: the actor stands in the line of the lead unit; a unit that only helps decides nothing.
+    """
     told = effects_of(services, [request["id"] for request in requests])
-    approves = Permission.APPROVE in actor.permissions and actor.is_person
+    approves = leads and Permission.APPROVE in actor.permissions and actor.is_person
     found = []
     for request in requests:
         effect, mine = told[request["id"]], request["requested_by"] == actor.id
@@ -282,14 +285,14 @@ def _once(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def incident_of_request(services: Services, actor: Actor, request_id: int) -> str:
-    """The number of the incident that a request is about, where the actor sees it."""
+    """The number of the incident that a request is about, where the actor sees it or has asked for it."""
     statement = (
-        sa.select(t.incident.c.no, t.incident.c.unit_id)
+        sa.select(t.incident.c.no, t.incident.c.unit_id, t.change_request.c.requested_by)
         .join(t.change_request, t.change_request.c.incident_id == t.incident.c.id)
         .where(t.change_request.c.id == request_id)
     )
     with services.store.reading() as tx:
         row, seen = tx.one(statement), visible_units(tx, actor)
-    if row is None or (seen is not None and row.unit_id not in seen):
+    if row is None or not (seen is None or row.unit_id in seen or row.requested_by == actor.id):
         raise NotFound(said("没有编号为 %(request_id)s 的待复核申请。", request_id=request_id))
     return str(row.no)

@@ -11,7 +11,7 @@ from typing import Any
 
 from huiying.domain.sentences import Sentence, said
 from huiying.service.rehearsal import Rehearsal, rehearse
-from huiying.service.request_facts import facts_of
+from huiying.service.request_facts import facts_of, not_for_approval
 from huiying.service.services import Services
 
 
@@ -28,17 +28,9 @@ def _told(
     number: int, facts: list[dict[str, Any]] | None, effect: Rehearsal | None, *, decided: bool
 ) -> dict[str, Any]:
     if facts is None or effect is None:
-        sentence = _kept(number) if decided else _not_for_approval(number)
+        sentence = _kept(number) if decided else not_for_approval(number)
         return {"facts": facts or [], "moved": [], "obstacle": sentence, "unreadable": True}
     return {"facts": facts, **effect.view(), "unreadable": False}
-
-
-def _not_for_approval(number: int) -> Sentence:
-    return said(
-        "系统读取或试算申请 %(request)s 时出错，此申请不能同意。申请原样保留，事项和各项时限未受影响。"
-        "请不予同意，或由申请人撤回后重新申请；并请系统管理员查看运行日志。",
-        request=number,
-    )
 
 
 def _kept(number: int) -> Sentence:

@@ -16,6 +16,7 @@ from sqlalchemy.exc import DBAPIError
 from huiying.domain.folding import instant
 from huiying.domain.incident import Facts
 from huiying.domain.kinds import Attribution, ContentKind, GradeBasis, Kind, PublicationKind, Review, Severity, TimeKind
+from huiying.domain.sentences import Sentence, said
 from huiying.service.services import Services
 from huiying.service.views import shown, zh
 from huiying.store import incidents as repo
@@ -71,6 +72,20 @@ def facts_of(services: Services, request_ids: Collection[int]) -> dict[int, list
         requests = tx.all(sa.select(t.change_request).where(t.change_request.c.id.in_(list(request_ids))))
         told = {request.id: _told_or_logged(tx, request) for request in requests}
     return {number: facts for number, facts in told.items() if facts is not None}
+
+
+def is_tellable(tx: Tx, request: Any) -> bool:
+    """Whether what a request asks for can be told; what nobody can read must not be agreed to."""
+    return _told_or_logged(tx, request) is not None
+
+
+def not_for_approval(number: int) -> Sentence:
+    """What is said of a request that cannot be told or tried out."""
+    return said(
+        "系统读取或试算申请 %(request)s 时出错，此申请不能同意。申请原样保留，事项和各项时限未受影响。"
+        "请不予同意，或由申请人撤回后重新申请；并请系统管理员查看运行日志。",
+        request=number,
+    )
 
 
 def _told_or_logged(tx: Tx, request: Any) -> list[dict[str, Any]] | None:

@@ -111,6 +111,7 @@ def _visible(tx: Tx, actor: Actor, request_id: int) -> Any:
         .where(request.c.id == request_id)
     )
     units = visible_units(tx, actor)
-    if row is None or (units is not None and row.unit_id not in units):
+    # Whoever asked sees it, also as one of a unit that only helps.
+    if row is None or not (units is None or row.unit_id in units or row.requested_by == actor.id):
         raise NotFound(said("没有编号为 %(request_id)s 的待复核申请。", request_id=request_id))
     return row

@@ -189,15 +189,14 @@ recovery_code = Table(
     Column("used_at", Instant),
     Index(None, "person_id"),
 )
-login_failure = (
-    Table(  # "name:<hash of what was typed>", "desk:<session>", "client:<address>"; unknown names count, too
-        "login_failure",
-        metadata,
-        Column("key", String(80), primary_key=True),
-        Column("last_at", Instant, nullable=False),
-        _int("failures"),
-        Column("locked_until", Instant),
-    )
+# "name:<hash of what was typed>", "desk:<session>", "client:<address>"; unknown names count like known ones.
+login_failure = Table(
+    "login_failure",
+    metadata,
+    Column("key", String(80), primary_key=True),
+    Column("last_at", Instant, nullable=False),
+    _int("failures"),
+    Column("locked_until", Instant),
 )
 session = Table(
     "session",

@@ -132,63 +132,162 @@ _NOTE_CHANGE = """row => {
 }"""
 
 
-def test_presses_in_a_row_all_count_while_the_queue_is_being_renewed(stage: Stage, desk: Desk):
-    """A slow line: the queue is under way when the first is pressed, and no answer is there when the third is."""
-    page = desk("duty", "/")
-    sent: list[str] = []
-    held: list[Route] | None = []
+class Line:
+    """A slow line between a page and the server: requests for the queue and acknowledgements wait until they are let go."""
 
-    def keep(route: Route) -> None:
-        if held is None:
+    def __init__(self, page: Page) -> None:
+        self._page = page
+        self._waiting: list[Route] = []
+        self._slow = True
+        page.route(re.compile(r"/acknowledge$|/desk/queue"), self._take)
+
+    def _take(self, route: Route) -> None:
+        if self._slow:
+            self._waiting.append(route)
+        else:
             route.continue_()
-            return
-        if route.request.method == "POST":
-            sent.append(str(route.request.post_data))
-        held.append(route)
 
-    page.route(re.compile(r"/acknowledge$|/desk/queue"), keep)
+    def sent(self, method: str) -> list[str]:
+        """The bodies of what waits."""
+        return [str(route.request.post_data) for route in self._waiting if route.request.method == method]
+
+    def wait_for(self, method: str, number: int) -> None:
+        """Until so many requests wait."""
+        until(self._page, "() => true")
+        end = time.monotonic() + 20
+        while len(self.sent(method)) < number:
+            assert time.monotonic() < end, self.sent(method)
+            self._page.wait_for_timeout(20)
+
+    def let_go(self, method: str) -> None:
+        """What waits of one kind goes on its way."""
+        going = [route for route in self._waiting if route.request.method == method]
+        self._waiting = [route for route in self._waiting if route.request.method != method]
+        for route in going:
+            route.continue_()
+
+    def clear(self) -> None:
+        """Everything goes on its way, now and from now on."""
+        self._slow = False
+        self.let_go("POST")
+        self.let_go("GET")
+
+
+def _renew(page: Page) -> None:
     page.evaluate("htmx.trigger('#board', 'huiying:refresh')")
-    until(page, "() => true")
-    numbers_of = [row.get_attribute("value") for row in page.locator("#board button[name='only']").all()[:3]]
-    for number in numbers_of:
+
+
+def _values(page: Page) -> list[str]:
+    """The clocks of the rows."""
+    return [str(button.get_attribute("value")) for button in page.locator("#board button[name='only']").all()]
+
+
+def test_presses_in_a_row_all_count_while_the_queue_is_being_renewed(desk: Desk):
+    """The queue is under way when the first is pressed, and no answer is there when the third is."""
+    page = desk("duty", "/")
+    until(page, "Boolean(window.huiyingDesk)")
+    line, chosen = Line(page), _values(page)[:3]
+    _renew(page)
+    line.wait_for("GET", 1)
+    for number in chosen:
         page.click(f"#a{number}")
-    page.click(f"#a{numbers_of[0]}")  # twice the same is once
-    page.wait_for_timeout(100)
-    assert [re.findall(r"only=(\d+)", body) for body in sent] == [[number] for number in numbers_of]
-    waiting, held = held or [], None
-    for route in waiting:
-        route.continue_()
-    for number in numbers_of:
+    page.click(f"#a{chosen[0]}")  # twice the same is once
+    line.wait_for("POST", 3)
+    assert [re.findall(r"only=(\d+)", body) for body in line.sent("POST")] == [[number] for number in chosen]
+    line.clear()
+    for number in chosen:
         page.locator(f"#board tr:has(#a{number}) .chip.acked").wait_for()
+    assert page.locator("#toasts .notice.done").count() >= 3
+
+
+def test_an_older_answer_does_not_undo_an_acknowledgement_on_the_screen(stage: Stage, desk: Desk):
+    page = desk("duty", "/")
+    until(page, "Boolean(window.huiyingDesk)")
+    number = next(n for n in _values(page) if page.locator(f"#board tr:has(#a{n}) .chip.acked").count() == 0)
+    shown = f"() => document.querySelectorAll('#board tr #a{number}.second').length"
+    with page.expect_response("**/desk/queue*") as found:
+        _renew(page)
+    older = found.value.text()
+    line = Line(page)
+    _renew(page)
+    line.wait_for("GET", 1)
+    page.click(f"#a{number}")
+    line.wait_for("POST", 1)
+    line.let_go("POST")
+    until(page, shown)
+    page.evaluate("window.huiyingUndone = false")
+    page.evaluate(f"setInterval(() => {{ if (!({shown})()) window.huiyingUndone = true; }}, 5)")
+    for route in line._waiting[:1]:
+        route.fulfill(status=200, content_type="text/html; charset=utf-8", body=older)
+    line._waiting = line._waiting[1:]
+    line.wait_for("GET", 1)  # what was passed over is asked for again
+    line.clear()
+    page.wait_for_timeout(100)
+    assert not page.evaluate("window.huiyingUndone")
 
 
 @pytest.mark.parametrize("way", ["mouse", "keyboard"])
 def test_a_press_that_outlasts_a_renewal_of_the_queue_counts(desk: Desk, way: str):
     page = desk("duty", "/")
-    button = page.locator("#board button[name='only']").last
-    number = button.get_attribute("value")
-    with page.expect_response("**/acknowledge") as answer:
-        if way == "mouse":
-            button.hover()
-            page.mouse.down()
-        else:
-            button.focus()
-            page.keyboard.down("Space")
-        with page.expect_response("**/desk/queue*"):
-            page.evaluate("htmx.trigger('#board', 'huiying:refresh')")
-        page.wait_for_timeout(50)
-        page.mouse.up() if way == "mouse" else page.keyboard.up("Space")
-    assert answer.value.ok
-    assert f"only={number}" in str(answer.value.request.post_data)
+    until(page, "Boolean(window.huiyingDesk)")
+    number = _values(page)[-1]
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(f"{request.method} {request.url.split('?')[0][-12:]}"))
+    page.evaluate("document.querySelector('#board table').was = true")
+    page.hover(f"#a{number}") if way == "mouse" else page.focus(f"#a{number}")
+    page.mouse.down() if way == "mouse" else page.keyboard.down("Space")
+    # A press is short by nature: the answer that comes meanwhile is made to come at once.
+    page.evaluate(_ANSWER_AT_ONCE)
+    kept = page.evaluate("Boolean(document.querySelector('#board table').was)")
+    page.mouse.up() if way == "mouse" else page.keyboard.up("Space")
+    page.locator("#toasts .notice.done").wait_for()
+    assert kept, "the row stays the same under the hand"
+    assert "POST /acknowledge" in asked
+    until(page, f"() => document.querySelectorAll('#board tr #a{number}.second').length")
     until(page, "number => document.activeElement.id === 'a' + number", number)
-    said = page.locator("#notices .toast")
-    said.wait_for()
-    box, foot = said.bounding_box(), page.viewport_size
+    box, foot = page.locator("#toasts .notice").last.bounding_box(), page.viewport_size
     assert box is not None
     assert foot is not None
     assert box["y"] > foot["height"] / 2, "what was done is said where it moves no row"
-    with page.expect_response("**/desk/queue*"):  # what was held back is fetched after all
-        page.evaluate("htmx.trigger('#board', 'huiying:refresh')")
+
+
+#: An answer for the queue arrives: as htmx hands it over, without a network in between.
+_ANSWER_AT_ONCE = """() => {
+  const board = document.getElementById('board');
+  const detail = { target: board, elt: board, shouldSwap: true, xhr: { status: 200, huiyingAskedAt: performance.now(), getResponseHeader: () => null },
+    requestConfig: { verb: 'get', path: '/desk/queue?auto=1', elt: board } };
+  board.dispatchEvent(new CustomEvent('htmx:beforeSwap', { bubbles: true, detail }));
+  if (detail.shouldSwap) board.querySelector('table').was = false;
+}"""
+
+
+def test_what_a_renewal_held_back_is_fetched_after_the_press(desk: Desk):
+    page = desk("duty", "/")
+    until(page, "Boolean(window.huiyingDesk)")
+    page.hover(".queue thead th:last-child")
+    page.mouse.down()
+    page.evaluate(_ANSWER_AT_ONCE)
+    with page.expect_response("**/desk/queue*"):
+        page.mouse.up()
+
+
+def test_a_refusal_is_said_where_the_hand_is(desk: Desk, watches: list[Watch]):
+    """Far down in the queue nobody sees the top of the page."""
+    page = desk("duty", "/", viewport=PHONE)
+    watches[-1].allow(r"status of 409|htmx:responseError|Response Status Error")
+    until(page, "Boolean(window.huiyingDesk)")
+    button = page.locator("#board button[name='only']").last
+    page.evaluate("button => { button.value = '999999'; }", button.element_handle())
+    button.click()
+    fault = page.locator("#toasts .notice.fault")
+    fault.wait_for()
+    assert "未作任何改动" in fault.inner_text()
+    box = fault.bounding_box()
+    assert box is not None
+    assert 0 < box["y"] < PHONE["height"]
+    assert axe(page) == []
+    fault.click()
+    fault.wait_for(state="detached")
 
 
 def test_reading_and_acknowledging_work_without_javascript(stage: Stage, desk: Desk):
@@ -255,16 +354,19 @@ def test_the_panel_follows_what_a_colleague_does_and_the_row_stays_marked(stage:
     assert here.locator("#board tr.here").count() == here.locator(f"#board tr[data-no='{no}']").count()
 
 
-@pytest.mark.parametrize("place", ["#board a.main", "#panel a", "#feed a"])
+@pytest.mark.parametrize("place", ["#board tr:nth-child(5) a.main", "#bulk", "#panel a", "#feed a"])
 def test_the_keyboard_stays_where_it_was_when_the_page_renews_itself(desk: Desk, place: str):
     page = desk("duty", "/")
     until(page, "Boolean(window.huiyingDesk)")
     page.locator(place).last.focus()
-    where = page.evaluate("document.activeElement.href")
+    where = page.evaluate(_WHERE)
     page.evaluate("document.activeElement.was = true")
     page.evaluate("['#board', '#panel [data-shown]', '#feed'].forEach(e => htmx.trigger(e, 'huiying:refresh'))")
     until(page, "document.activeElement.was === undefined && document.activeElement !== document.body")
-    assert page.evaluate("document.activeElement.href") == where
+    assert page.evaluate(_WHERE) == where
+
+
+_WHERE = "[document.activeElement.id, document.activeElement.href, (document.activeElement.closest('li, tr') || {}).textContent]"
 
 
 def test_an_acknowledgement_that_does_not_arrive_says_so(desk: Desk, watches: list[Watch]):
@@ -272,8 +374,8 @@ def test_an_acknowledgement_that_does_not_arrive_says_so(desk: Desk, watches: li
     watches[-1].allow(r"ERR_FAILED|htmx:(sendError|afterRequest)|net::")
     page.route("**/acknowledge", lambda route: route.abort())
     page.locator("#board button[name='only']").first.click()
-    page.locator("#notices .notice.fault").wait_for()
-    assert "不能确定是否已办理" in page.inner_text("#notices")
+    page.locator("#toasts .notice.fault").wait_for()
+    assert "不能确定是否已办理" in page.inner_text("#toasts")
     assert page.locator(_ROWS).count() > 10
 
 
@@ -283,8 +385,8 @@ def test_what_a_proxy_answers_never_takes_the_place_of_the_queue(desk: Desk, wat
     page.route("**/acknowledge", lambda route: route.fulfill(status=503, body="<h1>Bad gateway</h1>"))
     page.route("**/desk/queue*", lambda route: route.fulfill(status=502, body="<h1>Bad gateway</h1>"))
     page.locator("#board button[name='only']").first.click()
-    page.locator("#notices .notice.fault").wait_for()
-    assert "服务器没有正常答复" in page.inner_text("#notices")
+    page.locator("#toasts .notice.fault").wait_for()
+    assert "服务器没有正常答复" in page.inner_text("#toasts")
     page.evaluate("htmx.trigger('#board', 'huiying:refresh')")
     page.locator("#live-strip").wait_for()
     assert page.locator(_ROWS).count() > 10

@@ -103,7 +103,8 @@ def _ask(_number: int, _frame: FrameType | None) -> None:
 
 def _stepped_clock() -> dict[str, str]:
     """What makes a process live by a stepped clock (``./dev trials --at``): the server's clock is the one that decides."""
-    return {name: os.environ[name] for name in ("LD_PRELOAD", "CLOCKSTEP_FILE") if name in os.environ}
+    names = ("LD_PRELOAD", "CLOCKSTEP_FILE")
+    return {name: os.environ[name] for name in names} if "CLOCKSTEP_FILE" in os.environ else {}
 
 
 def _start_postgres(folder: Path) -> subprocess.Popen[bytes]:

@@ -266,6 +266,28 @@ def test_a_page_that_goes_while_it_is_let_in_leaves_its_place(monkeypatch: pytes
     assert watcher._listening.total() == 0
 
 
+def test_of_pages_that_come_together_none_hides_news_from_the_others(monkeypatch: pytest.MonkeyPatch):
+    """After a restart all pages come at once; a change falls between the look of the first and that of the second."""
+    watcher = live.Watcher(SimpleNamespace())  # type: ignore[arg-type]
+    looks = iter([marks.Mark(1), marks.Mark(2), marks.Mark(2)])
+
+    async def look() -> marks.Mark:
+        found = next(looks, marks.Mark(2))
+        await asyncio.sleep(0)
+        return found
+
+    async def come() -> None:
+        known = watcher.news
+        await asyncio.gather(watcher.join("a"), watcher.join("b"))
+        await watcher.wait(known, 5.0)
+        assert watcher.news.queue == 1, "whoever came first is told"
+        watcher.leave("a")
+        watcher.leave("b")
+
+    monkeypatch.setattr(watcher, "_look", look)
+    asyncio.run(come())
+
+
 def test_sigterm_ends_the_process_in_five_seconds_with_live_pages(web: Web):
     pages = [Listener(web.url, web.seat(person).cookie) for person in ("zhang", "li", "wang", "zhao")]
     for page in pages:

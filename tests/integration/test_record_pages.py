@@ -507,7 +507,7 @@ def test_the_form_proposes_who_has_the_same_duty_next_and_nobody_where_nobody_ha
         roster_admin.add_shift(house.services, OPERATOR, shift)
     page = seats["zhang"].get("/handover").text
     assert re.findall(r'<option value="(\w+)" selected>([^<]*)', page.partition('id="to"')[2]) == [
-        ("zhao", "赵四 (下一班)")
+        ("zhao", "赵四（下一班）")
     ]
     assert "下一班" not in re.search(r'value="wang">([^<]*)', page)[1]  # type: ignore[index]
     paper = seats["zhang"].get(prepared(seats["zhang"])).text

@@ -85,13 +85,13 @@ def main() -> int:
 
 
 @contextmanager
-def _time_of_day(at: str) -> Iterator[None]:
-    """Let every trial begin at that time of day in Shanghai, whatever the time is; empty: now."""
-    if not at:
+def _time_of_day(at: dt.time | None) -> Iterator[None]:
+    """Let every trial begin at that time of day in Shanghai, whatever the time is; None: now."""
+    if at is None:
         yield
         return
     now = datetime.now(SHANGHAI)
-    ahead = (datetime.combine(now, dt.time.fromisoformat(at), SHANGHAI) - now) % dt.timedelta(days=1)
+    ahead = (datetime.combine(now, at, SHANGHAI) - now) % dt.timedelta(days=1)
     with tempfile.TemporaryDirectory(prefix="hy-clock-") as folder:
         Path(folder).chmod(0o755)  # a PostgreSQL server under a user of its own lives by the same clock
         clock = Clockstep(Path(folder))
@@ -115,7 +115,9 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("names", nargs="+", metavar="ci|long|list|NAME")
     parser.add_argument("--seed", type=int, default=int.from_bytes(os.urandom(3), "big"))
     parser.add_argument("--scale", choices=("ci", "long"), default="ci")
-    parser.add_argument("--at", default="", metavar="HH:MM", help="begin at that time of day in Shanghai")
+    parser.add_argument(
+        "--at", type=dt.time.fromisoformat, metavar="HH:MM", help="begin at that time of day in Shanghai"
+    )
     parser.add_argument("--second-try", action="store_true", help="run what has failed once more and judge by that")
     parser.add_argument("--alone", action="store_true", help=argparse.SUPPRESS)
     return parser.parse_args()

@@ -341,14 +341,19 @@ def judge_database(stage: Stage, services: Services, verdict: Verdict) -> None:
 
 
 def lateness(services: Services, log: Log) -> list[float]:
-    """Seconds from due to the receiver's hand, first copies only; a daily brief is due before anybody is there to hear."""
+    """Seconds from due to the receiver's hand, first copies only.
+
+    A daily brief counts from its being written: it is due at half past eight, whenever the house first came to life.
+    """
+    action = t.timed_action.c
     with services.store.reading() as tx:
-        statement = (
-            sa.select(t.delivery.c.notice_no, t.timed_action.c.due_at)
-            .join(t.timed_action, t.timed_action.c.id == t.delivery.c.action_id)
-            .where(t.timed_action.c.kind != str(EventKind.DAILY_BRIEF))
+        statement = sa.select(t.delivery.c.notice_no, action.due_at, action.kind, action.created_at).join(
+            t.timed_action, action.id == t.delivery.c.action_id
         )
-        due = {row.notice_no: row.due_at.timestamp() for row in tx.all(statement)}
+        due = {
+            row.notice_no: (row.created_at if row.kind == EventKind.DAILY_BRIEF else row.due_at).timestamp()
+            for row in tx.all(statement)
+        }
     first: dict[str, float] = {}
     for post in log.taken():
         first.setdefault(post.notice_no, post.at)

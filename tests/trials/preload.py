@@ -61,6 +61,7 @@ class Clockstep:
         packed = struct.pack("<q", int((self._lived_by + seconds) * _NANO))
         with self._file.open("r+b" if self._file.exists() else "wb") as file:
             file.write(packed)
+        self._file.chmod(0o644)  # a PostgreSQL server under a user of its own reads it, too
 
 
 def _step_of_this_process() -> float:

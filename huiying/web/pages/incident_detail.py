@@ -159,7 +159,7 @@ def _page(
         name for name, action in actions.ACTIONS.items() if actions.offered(action, view, session.actor, leads=case["leads"])
     }  # fmt: skip
     clocks = [{**clock, "chip": _chip(clock)} for clock in sorted(view["clocks"], key=_urgency)]
-    requests = incident_desk.with_effects(services, session.actor, view["requests"], case["names"])
+    requests = incident_desk.with_effects(services, session.actor, view["requests"], case["names"], leads=case["leads"])
     return render(
         request,
         "incidents/detail.html",

@@ -1,8 +1,9 @@
 """A form that a locked desk could not take is not lost: it is kept in the answer itself until its person has unlocked.
 
-Nothing of it is stored. It stands sealed in the alarm view, so that a passer-by reads none of it, and comes back with the
-password. The same person then sees what was typed and sends it by one press of a button, with a fresh token: nothing is
-carried out by unlocking. Secrets, files and the forms that hold them are never kept.
+The server stores none of it. It stands sealed in the alarm view, and meanwhile in that tab of the browser, so that a
+passer-by reads none of it, and comes back with the password. The same person then sees what was typed and sends it by one
+press of a button, with a fresh token: nothing is carried out by unlocking. Secrets, files and the forms that hold them are
+never kept.
 """
 
 from __future__ import annotations

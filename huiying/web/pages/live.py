@@ -88,8 +88,10 @@ class Watcher:
         self._loop = asyncio.get_running_loop()
         self._listening[session_id] += 1
         if self._task is None or self._task.done():
-            self._mark = await self._look() or self._mark
+            found = await self._look() or self._mark
+            # Of several that come at once one sets the mark: another's later look would pass over news that nobody told.
             if self._task is None or self._task.done():
+                self._mark = found
                 self._task = asyncio.create_task(self._watch())
 
     def leave(self, session_id: str) -> None:

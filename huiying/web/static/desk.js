@@ -108,7 +108,7 @@
 
   /* -- what somebody was writing ------------------------------------------------------------------------------------ */
 
-  var KEPT = "huiying-kept", SEALED = "huiying-sealed", MOST = 240000; // bytes that a request may carry, with room for the rest
+  var KEPT = "huiying-kept", SEALED = "huiying-sealed", MOST_TRIES = 3, MOST = 240000; // bytes that a request may carry, with room for the rest
 
   function isOurs(field) {
     return field.form && field.form.method === "post" && field.type !== "password" && !field.closest("header.top, #board");
@@ -185,15 +185,20 @@
   /* The unlocking may lead elsewhere first: to the unit's own sign-in, a new password, the other language. What a locked page
      holds, sealed, goes along in this tab, and its person sees it on the first page that is open again. */
   function carrySealed() {
-    var held = byId("kept"), sealed = null;
+    var held = byId("kept"), kept = null;
     try {
-      if (held) { window.sessionStorage.setItem(SEALED, held.value); return; }
-      if (!seat()) return;
-      sealed = window.sessionStorage.getItem(SEALED);
-      window.sessionStorage.removeItem(SEALED);
+      if (held) { keepSealed({ person: held.getAttribute("data-person"), sealed: held.value, tries: 0 }); return; }
+      kept = JSON.parse(window.sessionStorage.getItem(SEALED) || "null");
+      if (!kept || kept.person !== seat()) return; // for its person alone
+      if (byId("kept-form") || kept.tries >= MOST_TRIES) { window.sessionStorage.removeItem(SEALED); return; }
+      if (document.querySelector("#notices .notice")) return; // what is said once is read first; the next page takes it along
+      kept.tries += 1;
+      keepSealed(kept);
     } catch (error) { return; }
-    if (sealed && !byId("kept-form")) send("/kept/again", { sealed: sealed });
+    send("/kept/again", { sealed: kept.sealed });
   }
+
+  function keepSealed(kept) { window.sessionStorage.setItem(SEALED, JSON.stringify(kept)); }
 
   function refill() {
     var text = null, kept = null;
@@ -320,8 +325,9 @@
 
   /* -- what outlives a renewal of the queue, the panel, the feed ----------------------------------------------------- */
 
-  var ticked = {}, focused = "", newest = "", pressedAt = 0, owed = false;
-  var LONGEST_PRESS = 1500, SHOWN = 12000; // ms
+  var ticked = {}, focused = null, newest = "", pressedAt = 0, owed = false;
+  var underWay = 0, overlapped = false, actedAt = 0; // acknowledgements
+  var LONGEST_PRESS = 1500, SHOWN = 12000, MOST_SAID = 4; // ms, notices
 
   /* Between pressing and letting go a button must stay the same one, or the press comes to nothing. */
   function press(event) {
@@ -356,24 +362,69 @@
   function remember(event) {
     var place = renewed(event), asked = event.detail.requestConfig;
     if (!place || !event.detail.shouldSwap) return;
-    if (isPressed() && mayWait(asked)) { event.detail.shouldSwap = false; owed = true; return; }
-    focused = place.contains(document.activeElement) ? handleOf(document.activeElement) : "";
-    if (place.id !== "board") return;
-    ticked = {};
-    if (asked.elt.hasAttribute("data-bulk")) return; // what was acknowledged as ticked stays ticked no longer
-    var boxes = document.querySelectorAll("#board input[name=clock]:checked");
-    for (var i = 0; i < boxes.length; i++) ticked[boxes[i].id] = true;
+    if (place.id === "board") noteTicks(asked);
+    if (place.id === "board" && isOutdated(event.detail.xhr, asked)) { event.detail.shouldSwap = false; owe(); return; }
+    if (isPressed() && mayWait(asked)) { hold(event.detail, asked); return; }
+    focused = place.contains(document.activeElement) ? handleOf(document.activeElement) : null;
   }
+
+  function noteTicks(asked) {
+    if (asked.elt.hasAttribute("data-bulk")) untick(); // they are acknowledged
+    ticked = {};
+    ticks().forEach(function (box) { if (box.checked) ticked[box.id] = true; });
+  }
+
+  /* What an answer says besides is said at once; only the rows wait. */
+  function hold(detail, asked) {
+    if (asked.verb === "post") detail.swapOverride = "none";
+    else detail.shouldSwap = false;
+    owed = true;
+  }
+
+  /* A queue that was asked for before an acknowledgement was answered would show it undone. */
+  function isOutdated(xhr, asked) { return asked.verb === "get" && xhr.huiyingAskedAt < actedAt; }
+
+  function owe() {
+    owed = true;
+    window.setTimeout(catchUp, 0);
+  }
+
+  function watchAcknowledging(xhr) {
+    underWay += 1;
+    if (underWay > 1) overlapped = true;
+    xhr.addEventListener("loadend", function () {
+      underWay -= 1;
+      actedAt = performance.now();
+      if (underWay || !overlapped) return;
+      overlapped = false; // nobody knows whose answer was written last
+      owe();
+    });
+  }
+
+  function ticks() { return document.querySelectorAll("#board input[name=clock]"); }
+
+  function untick() { ticks().forEach(function (box) { box.checked = false; }); }
 
   /* How an element is found again after it was renewed. */
   function handleOf(element) {
-    if (element.id) return "#" + element.id;
-    return element.hasAttribute("href") ? "a[href=\"" + element.getAttribute("href") + "\"]" : "";
+    var line = element.closest("li");
+    return { id: element.id, href: element.getAttribute("href"), line: line && line.textContent };
+  }
+
+  function findAgain(place, handle) {
+    if (!handle) return null;
+    if (handle.id) return place.querySelector("#" + handle.id);
+    var links = Array.prototype.filter.call(place.querySelectorAll("a[href]"), function (link) {
+      return link.getAttribute("href") === handle.href;
+    });
+    var same = links.filter(function (link) { return handle.line && link.closest("li") && link.closest("li").textContent === handle.line; });
+    return same[0] || links[0] || null;
   }
 
   function recall(event) {
-    var place = renewed(event), again = place && focused ? place.querySelector(focused) : null;
+    var place = renewed(event), again = place && findAgain(place, focused);
     if (!place) return;
+    focused = null;
     if (again) again.focus({ preventScroll: true });
     if (place.id === "board") recallBoard();
     if (place.id === "feed") tellNewest();
@@ -384,7 +435,6 @@
     Object.keys(ticked).forEach(function (id) { if (byId(id)) byId(id).checked = true; });
     enhance();
     count();
-    dismiss();
   }
 
   function newestLine() {
@@ -402,13 +452,19 @@
     newest = line;
   }
 
-  /* What was done is said for a while over the foot of the page, so that no row moves under somebody's hand. */
-  function dismiss() {
-    var said = document.querySelector("#notices .toast");
-    if (!said) return;
-    function hide() { said.remove(); }
-    said.addEventListener("click", hide);
-    window.setTimeout(hide, SHOWN);
+  /* On the main screen what came of a press is said over the foot of the page, so that no row moves under somebody's hand:
+     what was done for a while, what was not done until somebody has read it and presses it away. */
+  function gatherSaid() {
+    var place = byId("toasts"), faults = document.querySelectorAll("#notices .notice.fault");
+    if (!place) return;
+    for (var i = 0; i < faults.length; i++) place.appendChild(faults[i]);
+    while (place.children.length > MOST_SAID) place.removeChild(place.firstElementChild);
+    place.querySelectorAll(".notice:not([data-seen])").forEach(function (said) {
+      function hide() { said.remove(); }
+      said.setAttribute("data-seen", "");
+      if (said.classList.contains("fault")) said.addEventListener("click", hide);
+      else window.setTimeout(hide, SHOWN);
+    });
   }
 
   /* How many are overdue stands in the tab's title: somebody who is reading another page sees it, too. */
@@ -424,14 +480,11 @@
   /* -- small comforts ----------------------------------------------------------------------------------------------- */
 
   function enhance() {
-    var all = document.querySelector("[data-all]");
-    if (all) {
-      all.hidden = false;
-      all.addEventListener("change", function () {
-        var boxes = document.querySelectorAll("#board input[name=clock]");
-        for (var i = 0; i < boxes.length; i++) boxes[i].checked = all.checked;
-      });
-    }
+    if (byId("all")) byId("all").hidden = false;
+  }
+
+  function tickAll(event) {
+    if (event.target.id === "all") ticks().forEach(function (box) { box.checked = event.target.checked; });
   }
 
   /* The row of the incident that the panel shows. */
@@ -460,7 +513,8 @@
     line.textContent = place.getAttribute("data-" + name);
     place.textContent = "";
     place.appendChild(line);
-    place.scrollIntoView({ block: "nearest" });
+    if (byId("toasts")) gatherSaid();
+    else place.scrollIntoView({ block: "nearest" });
   }
 
   /* Our own refusals say where they belong; what a proxy in between answers is no part of any page. */
@@ -478,8 +532,11 @@
       if (event.detail.requestConfig.verb === "post") warn("unanswered");
       else if (strip()) lose();
     }
-    event.detail.xhr.addEventListener("error", unanswered);
-    event.detail.xhr.addEventListener("timeout", unanswered);
+    var xhr = event.detail.xhr;
+    xhr.huiyingAskedAt = performance.now();
+    if (event.detail.requestConfig.path === "/acknowledge") watchAcknowledging(xhr);
+    xhr.addEventListener("error", unanswered);
+    xhr.addEventListener("timeout", unanswered);
   }
 
   /* Paper cannot be unfolded: it shows what the screen folds away, except for the forms. */
@@ -515,6 +572,8 @@
     document.body.addEventListener("htmx:beforeSend", watchAnswer);
     document.body.addEventListener("htmx:beforeSwap", remember);
     document.body.addEventListener("htmx:afterSwap", recall);
+    document.body.addEventListener("htmx:afterSwap", gatherSaid);
+    document.body.addEventListener("htmx:oobAfterSwap", gatherSaid);
     document.body.addEventListener("huiying:band", function () {
       window.clearTimeout(refreshing);
       refreshing = window.setTimeout(function () { if (byId("board")) window.htmx.trigger(byId("board"), "huiying:refresh"); }, 1500);
@@ -522,6 +581,7 @@
     window.addEventListener("beforeprint", unfold);
     window.addEventListener("afterprint", fold);
     document.addEventListener("click", choose, true);
+    document.addEventListener("change", tickAll);
     document.addEventListener("keydown", shortcut);
     ["pointerdown", "keydown"].forEach(function (name) { document.addEventListener(name, press, { passive: true, capture: true }); });
     ["pointerup", "pointercancel", "keyup"].forEach(function (name) { document.addEventListener(name, letGo, true); });

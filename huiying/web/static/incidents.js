@@ -40,6 +40,12 @@
     field.focus();
   });
 
+  /* The same suggestions again are no news, and their buttons may be under somebody's hand. */
+  document.addEventListener("htmx:oobBeforeSwap", function (event) {
+    var place = event.detail.target;
+    if (place.id === "competent" && place.textContent.trim() === event.detail.fragment.textContent.trim()) event.detail.shouldSwap = false;
+  });
+
   var summary = document.getElementById("error-summary");
   if (summary) { summary.focus(); }
 
