@@ -288,6 +288,13 @@ def test_a_refusal_is_said_where_the_hand_is(desk: Desk, watches: list[Watch]):
     assert axe(page) == []
     fault.click()
     fault.wait_for(state="detached")
+    page.evaluate(
+        "button => { button.value = '999999'; }", page.locator("#board button[name='only']").last.element_handle()
+    )
+    page.locator("#board button[name='only']").last.click()
+    fault.wait_for()
+    page.keyboard.press("Escape")
+    fault.wait_for(state="detached")
 
 
 def test_reading_and_acknowledging_work_without_javascript(stage: Stage, desk: Desk):

@@ -368,7 +368,7 @@ def test_with_htmx_the_answer_is_the_queue_itself(house: House, zhang: Seat):
     answer = zhang.post("/acknowledge", {"only": number}, headers={"HX-Request": "true"})
     assert answer.status_code == 200
     assert "<html" not in answer.text
-    assert 'id="notices" hx-swap-oob="innerHTML"' in answer.text
+    assert 'id="toasts" hx-swap-oob="beforeend"' in answer.text
     assert "张一" in answer.text
 
 

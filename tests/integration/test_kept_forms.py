@@ -32,7 +32,7 @@ PASSWORD = "Lake-7-lantern"
 HERE = {"sec-fetch-site": "same-origin"}
 NOTE = "写了一刻钟的说明 <b>&"
 SENT = {"body": NOTE, "reason": "补充"}
-_HIDDEN = re.compile(r'<input type="hidden" name="([^"]*)"(?: id="kept")? value="([^"]*)">')
+_HIDDEN = re.compile(r'<input type="hidden" name="([^"]*)"(?: id="kept")? value="([^"]*)"[^>]*>')
 
 
 @pytest.fixture

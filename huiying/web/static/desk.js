@@ -453,7 +453,7 @@
   }
 
   /* On the main screen what came of a press is said over the foot of the page, so that no row moves under somebody's hand:
-     what was done for a while, what was not done until somebody has read it and presses it away. */
+     what was done for a while, what was not done until somebody has read it and presses it (or Esc) away. */
   function gatherSaid() {
     var place = byId("toasts"), faults = document.querySelectorAll("#notices .notice.fault");
     if (!place) return;
@@ -555,6 +555,7 @@
   }
 
   function shortcut(event) {
+    if (event.key === "Escape") document.querySelectorAll("#toasts .fault").forEach(function (said) { said.remove(); });
     if (event.ctrlKey || event.metaKey || event.altKey || isTyping(event.target)) return;
     var search = byId("q"), help = byId("keys");
     if (event.key === "/" && search) { event.preventDefault(); search.focus(); search.select(); }
