@@ -199,6 +199,20 @@ def test_the_office_is_named_where_one_signs_in(house, browser):
     assert 'class="unit"' not in browser.get("/login").text, "of two offices neither is the one"
 
 
+def test_a_file_of_a_page_is_no_sign_of_life(house, browser):
+    """A browser may ask for the icon long after the page; nobody has to be there for that."""
+    settle(house, browser, "zhang")
+    with house.services.store.reading() as tx:
+        before = tx.value(sa.select(sa.func.max(t.session.c.seen_at)))
+    house.clock.advance(timedelta(minutes=5))
+    assert browser.get("/static/icon.svg").status_code == 200
+    with house.services.store.reading() as tx:
+        assert tx.value(sa.select(sa.func.max(t.session.c.seen_at))) == before
+    assert browser.get("/devices").status_code == 200
+    with house.services.store.reading() as tx:
+        assert tx.value(sa.select(sa.func.max(t.session.c.seen_at))) > before
+
+
 def test_the_last_sign_in_is_shown_after_the_next(house, browser):
     settle(house, browser, "zhang")
     browser.sign_out()

@@ -13,7 +13,7 @@ from pathlib import Path
 from fastapi import APIRouter, Request, Response
 from starlette.exceptions import HTTPException
 
-from huiying.web.pages.policy import PUBLIC
+from huiying.web.pages.policy import SAME_FOR_ALL
 
 router = APIRouter(include_in_schema=False)
 
@@ -41,7 +41,7 @@ def static(name: str) -> str:
     return f"/static/{name}?v={_asset(name).tag}"
 
 
-@router.get("/static/{name:path}", dependencies=[PUBLIC])
+@router.get("/static/{name:path}", dependencies=[SAME_FOR_ALL])
 async def serve(name: str, request: Request) -> Response:
     """A file; kept for a year when asked for by its content, asked for again otherwise."""
     if name not in _names():

@@ -57,6 +57,10 @@ def _public(request: Request, services: House) -> None:
     find_session(request, services)
 
 
+def _same_for_all() -> None:
+    return None
+
+
 def _signed_in(request: Request, services: House) -> Session:
     session = find_session(request, services)
     if session is None or session.stage not in {"open", "locked"}:
@@ -96,6 +100,8 @@ def _declared(check: Any, policy: object) -> Any:
 
 
 PUBLIC = _declared(_public, "public")
+#: The same to everybody, so nobody's session is looked for: a page brings six such files, and a late one is no sign of life.
+SAME_FOR_ALL = _declared(_same_for_all, "public")
 Viewer = Annotated[Session, _declared(_viewer, frozenset())]
 
 
