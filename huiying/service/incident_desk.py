@@ -9,7 +9,6 @@ from typing import Any
 import sqlalchemy as sa
 
 from huiying.domain.access import Permission
-from huiying.domain.errors import NotFound
 from huiying.domain.kinds import ActionState, ClockState, DeliveryState, EventKind
 from huiying.domain.lanes import Happened, Tick
 from huiying.domain.sentences import said, value_told
@@ -18,6 +17,7 @@ from huiying.service import queries
 from huiying.service.actor import Actor
 from huiying.service.request_effects import effects_of
 from huiying.service.scope import concerned, covers, parents, visible_units
+from huiying.service.second_person import visible_request
 from huiying.service.services import Services
 from huiying.service.views import REQUEST_STATE_ZH, shown, zh
 from huiying.store import incidents as repo
@@ -286,13 +286,5 @@ def _once(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 def incident_of_request(services: Services, actor: Actor, request_id: int) -> str:
     """The number of the incident that a request is about, where the actor sees it or has asked for it."""
-    statement = (
-        sa.select(t.incident.c.no, t.incident.c.unit_id, t.change_request.c.requested_by)
-        .join(t.change_request, t.change_request.c.incident_id == t.incident.c.id)
-        .where(t.change_request.c.id == request_id)
-    )
     with services.store.reading() as tx:
-        row, seen = tx.one(statement), visible_units(tx, actor)
-    if row is None or not (seen is None or row.unit_id in seen or row.requested_by == actor.id):
-        raise NotFound(said("没有编号为 %(request_id)s 的待复核申请。", request_id=request_id))
-    return str(row.no)
+        return str(visible_request(tx, actor, request_id).no)

@@ -76,7 +76,7 @@ def list_pending(services: Services, actor: Actor) -> dict[str, Any]:
 def show_request(services: Services, actor: Actor, request_id: int) -> dict[str, Any]:
     """One request, pending or decided."""
     with services.store.reading() as tx:
-        row = _visible(tx, actor, request_id)
+        row = visible_request(tx, actor, request_id)
         may = deciders(tx, row.unit_id, row.requested_by)
         name = tx.value(sa.select(t.person.c.name).where(t.person.c.id == row.requested_by.removeprefix("person:")))
         view = {
@@ -92,7 +92,7 @@ def withdraw(services: Services, actor: Actor, request_id: int, note: str = "") 
     """The applicant takes the request back; nothing of the incident changes."""
     text = checked("note", note, NOTE_LIMIT, "撤回说明")
     with services.store.transaction(actor.id) as tx:
-        row = _visible(tx, actor, request_id)
+        row = visible_request(tx, actor, request_id)
         changes.pending_request(tx, request_id)
         if row.requested_by != actor.id:
             raise Forbidden("只有申请人本人可以撤回申请；复核人如不同意，请用「不同意」办理。申请仍待复核。")
@@ -103,7 +103,8 @@ def withdraw(services: Services, actor: Actor, request_id: int, note: str = "") 
     return show_request(services, actor, request_id)
 
 
-def _visible(tx: Tx, actor: Actor, request_id: int) -> Any:
+def visible_request(tx: Tx, actor: Actor, request_id: int) -> Any:
+    """A request with its incident's ``no``, ``unit_id`` and ``drill``, where the actor sees it or has asked for it."""
     request, incident = t.change_request, t.incident
     row = tx.one(
         sa.select(request, incident.c.no, incident.c.unit_id, incident.c.drill)
@@ -111,7 +112,7 @@ def _visible(tx: Tx, actor: Actor, request_id: int) -> Any:
         .where(request.c.id == request_id)
     )
     units = visible_units(tx, actor)
-    # Whoever asked sees it, also as one of a unit that only helps.
+    # Who asked may be of a unit that only helps.
     if row is None or not (units is None or row.unit_id in units or row.requested_by == actor.id):
         raise NotFound(said("没有编号为 %(request_id)s 的待复核申请。", request_id=request_id))
     return row

@@ -153,7 +153,6 @@ class Line:
 
     def wait_for(self, method: str, number: int) -> None:
         """Until so many requests wait."""
-        until(self._page, "() => true")
         end = time.monotonic() + 20
         while len(self.sent(method)) < number:
             assert time.monotonic() < end, self.sent(method)
@@ -161,10 +160,18 @@ class Line:
 
     def let_go(self, method: str) -> None:
         """What waits of one kind goes on its way."""
+        for route in self._take_out(method):
+            route.continue_()
+
+    def answer(self, method: str, body: str) -> None:
+        """What waits of one kind is answered with this, without the server."""
+        for route in self._take_out(method):
+            route.fulfill(status=200, content_type="text/html; charset=utf-8", body=body)
+
+    def _take_out(self, method: str) -> list[Route]:
         going = [route for route in self._waiting if route.request.method == method]
         self._waiting = [route for route in self._waiting if route.request.method != method]
-        for route in going:
-            route.continue_()
+        return going
 
     def clear(self) -> None:
         """Everything goes on its way, now and from now on."""
@@ -217,9 +224,7 @@ def test_an_older_answer_does_not_undo_an_acknowledgement_on_the_screen(stage: S
     until(page, shown)
     page.evaluate("window.huiyingUndone = false")
     page.evaluate(f"setInterval(() => {{ if (!({shown})()) window.huiyingUndone = true; }}, 5)")
-    for route in line._waiting[:1]:
-        route.fulfill(status=200, content_type="text/html; charset=utf-8", body=older)
-    line._waiting = line._waiting[1:]
+    line.answer("GET", older)
     line.wait_for("GET", 1)  # what was passed over is asked for again
     line.clear()
     page.wait_for_timeout(100)
@@ -277,8 +282,12 @@ def test_a_refusal_is_said_where_the_hand_is(desk: Desk, watches: list[Watch]):
     watches[-1].allow(r"status of 409|htmx:responseError|Response Status Error")
     until(page, "Boolean(window.huiyingDesk)")
     button = page.locator("#board button[name='only']").last
-    page.evaluate("button => { button.value = '999999'; }", button.element_handle())
-    button.click()
+
+    def press_in_vain() -> None:
+        button.evaluate("button => { button.value = '999999'; }")
+        button.click()
+
+    press_in_vain()
     fault = page.locator("#toasts .notice.fault")
     fault.wait_for()
     assert "未作任何改动" in fault.inner_text()
@@ -288,10 +297,7 @@ def test_a_refusal_is_said_where_the_hand_is(desk: Desk, watches: list[Watch]):
     assert axe(page) == []
     fault.click()
     fault.wait_for(state="detached")
-    page.evaluate(
-        "button => { button.value = '999999'; }", page.locator("#board button[name='only']").last.element_handle()
-    )
-    page.locator("#board button[name='only']").last.click()
+    press_in_vain()
     fault.wait_for()
     page.keyboard.press("Escape")
     fault.wait_for(state="detached")
